@@ -1,0 +1,13 @@
+# Third-party libraries. Each is installed by ./dev and listed in docs/dependencies.md.
+find_package(Threads REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(Boost 1.81 REQUIRED)
+find_package(prometheus-cpp REQUIRED COMPONENTS core)
+if(QUIRE_BUILD_TESTS)
+  find_package(GTest REQUIRED)
+endif()
+if(QUIRE_BUILD_BENCHMARKS)
+  find_package(benchmark REQUIRED)
+endif()

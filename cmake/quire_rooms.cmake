@@ -1,0 +1,51 @@
+# A room of src/ is a static library quire_<room>; files are picked by name:
+#   *_test.cc   into the test program quire_<room>_test
+#   *_bench.cc  into the benchmark program quire_<room>_bench
+#   all others  into the library; folders and files named after a platform only where that platform
+#               is enabled.
+include(GoogleTest)
+
+# quire_add_room(NAME [LIBRARIES lib...] [TEST_LIBRARIES lib...] [TEST_LABEL label])
+function(quire_add_room name)
+  cmake_parse_arguments(ARG "" "TEST_LABEL" "LIBRARIES;TEST_LIBRARIES" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cc)
+  set(tests ${sources})
+  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+  set(benches ${sources})
+  list(FILTER benches INCLUDE REGEX "_bench\\.cc$")
+  list(FILTER sources EXCLUDE REGEX "_(test|bench)\\.cc$")
+  foreach(platform cpu cuda musa maca ascend)
+    if(NOT platform IN_LIST QUIRE_PLATFORMS)
+      list(FILTER sources EXCLUDE REGEX "/${platform}(_[a-z0-9]+)?\\.cc$|/platform/${platform}/")
+    endif()
+  endforeach()
+
+  add_library(quire_${name} STATIC ${sources})
+  target_link_libraries(quire_${name} PUBLIC quire_options ${ARG_LIBRARIES})
+
+  if(QUIRE_BUILD_TESTS AND tests)
+    if(NOT ARG_TEST_LABEL)
+      set(ARG_TEST_LABEL unit)
+    endif()
+    quire_add_test(quire_${name}_test LABEL ${ARG_TEST_LABEL} SOURCES ${tests}
+      LIBRARIES quire_${name} ${ARG_TEST_LIBRARIES})
+  endif()
+  if(QUIRE_BUILD_BENCHMARKS AND benches)
+    add_executable(quire_${name}_bench ${benches})
+    target_link_libraries(quire_${name}_bench PRIVATE quire_${name} ${ARG_TEST_LIBRARIES}
+      benchmark::benchmark_main)
+  endif()
+endfunction()
+
+# quire_add_test(NAME LABEL label SOURCES file... LIBRARIES lib... [TIMEOUT seconds]): one
+# GoogleTest program; each of its cases is a ctest of that label.
+function(quire_add_test name)
+  cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "SOURCES;LIBRARIES" ${ARGN})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 300)
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_LIBRARIES} GTest::gmock GTest::gtest_main)
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60
+    PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
+endfunction()

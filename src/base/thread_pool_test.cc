@@ -1,0 +1,147 @@
+#include "base/thread_pool.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <numeric>
+#include <random>
+
+#include "base/test_seed.h"
+
+namespace quire {
+namespace {
+
+TEST(ThreadPoolTest, RunCallsEveryWorkerOnce) {
+  for (const int threads : {1, 2, 3, 8}) {
+    ThreadPool pool(threads);
+    EXPECT_EQ(pool.size(), threads);
+    std::vector<int> calls(threads,
+                           0);  // plain ints: Run orders the workers' writes before its return
+    std::vector<std::thread::id> ids(threads);
+    pool.Run([&](int worker) {
+      ++calls[worker];
+      ids[worker] = std::this_thread::get_id();
+    });
+    EXPECT_EQ(calls, std::vector<int>(threads, 1));
+    EXPECT_EQ(ids[0], std::this_thread::get_id());
+    for (int worker = 1; worker < threads; ++worker) {
+      EXPECT_NE(ids[worker], ids[worker - 1]);
+    }
+  }
+}
+
+TEST(ThreadPoolTest, ParallelForRunsEveryTaskOnce) {
+  ThreadPool pool(4);
+  for (const int64_t tasks : {0, 1, 2, 3, 4, 5, 1000}) {
+    std::vector<int> calls(tasks, 0);
+    pool.ParallelFor(tasks, [&](int64_t task, int worker) {
+      ASSERT_GE(worker, 0);
+      ASSERT_LT(worker, 4);
+      ++calls[task];
+    });
+    EXPECT_EQ(calls, std::vector<int>(tasks, 1)) << tasks;
+  }
+}
+
+TEST(ThreadPoolTest, OneTaskOrOneWorkerRunsInline) {
+  const std::thread::id self = std::this_thread::get_id();
+  ThreadPool many(3);
+  many.ParallelFor(1, [&](int64_t, int worker) {
+    EXPECT_EQ(worker, 0);
+    EXPECT_EQ(std::this_thread::get_id(), self);
+  });
+  ThreadPool one(1);
+  std::vector<int64_t> order;
+  one.ParallelFor(5, [&](int64_t task, int) { order.push_back(task); });
+  EXPECT_EQ(order, (std::vector<int64_t>{0, 1, 2, 3, 4}));
+}
+
+TEST(ThreadPoolTest, WorkersKeepTheirNumbers) {
+  ThreadPool pool(3);
+  std::vector<std::thread::id> first(3);
+  std::vector<std::thread::id> second(3);
+  pool.Run([&](int worker) { first[worker] = std::this_thread::get_id(); });
+  pool.Run([&](int worker) { second[worker] = std::this_thread::get_id(); });
+  EXPECT_EQ(first, second);
+}
+
+// Each region reads what the one before wrote: wrong ordering gives a wrong sum, and a report under
+// the thread sanitizer. Pauses now and then let the workers fall asleep, so that both ways of
+// waiting are used.
+TEST(ThreadPoolTest, StressOfDependentRegions) {
+  std::mt19937_64 random(TestSeed());
+  ThreadPool pool(4);
+  std::vector<int64_t> values(64, 1);
+  std::vector<int64_t> next(64);
+  std::vector<int64_t> expected = values;
+  for (int region = 0; region < 1000; ++region) {
+    const auto shift = static_cast<int64_t>(random() % 64);
+    pool.ParallelFor(
+        64, [&](int64_t i, int) { next[i] = (values[i] + values[(i + shift) % 64]) % 1009; });
+    std::vector<int64_t> wanted(64);
+    for (int64_t i = 0; i < 64; ++i) {
+      wanted[i] = (expected[i] + expected[(i + shift) % 64]) % 1009;
+    }
+    values.swap(next);
+    expected.swap(wanted);
+    ASSERT_EQ(values, expected) << region;
+    if (random() % 100 == 0) {
+      std::this_thread::sleep_for(std::chrono::microseconds(random() % 2000));
+    }
+  }
+}
+
+TEST(ThreadPoolTest, RegionsOfUnevenLength) {
+  ThreadPool pool(3);
+  for (int slow = 0; slow < 3; ++slow) {
+    std::vector<int> calls(3, 0);
+    pool.Run([&](int worker) {
+      if (worker == slow) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      }
+      ++calls[worker];
+    });
+    EXPECT_EQ(calls, std::vector<int>(3, 1));
+  }
+}
+
+TEST(ThreadPoolTest, StartsAndStopsAtAnyMoment) {
+  for (int i = 0; i < 50; ++i) {
+    ThreadPool pool(3);
+    if (i % 2 == 0) {
+      std::vector<int> calls(3, 0);
+      pool.Run([&](int worker) { ++calls[worker]; });
+      EXPECT_EQ(calls, std::vector<int>(3, 1));
+    }
+    if (i % 7 == 0) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+}
+
+TEST(ThreadPoolTest, SeveralPoolsAtOnce) {
+  std::vector<int64_t> sums(3, 0);
+  std::vector<std::thread> owners;
+  for (int owner = 0; owner < 3; ++owner) {
+    owners.emplace_back([&sums, owner] {
+      ThreadPool pool(2);
+      std::vector<int64_t> parts(2, 0);
+      for (int region = 0; region < 200; ++region) {
+        pool.ParallelFor(10, [&](int64_t task, int worker) { parts[worker] += task; });
+      }
+      sums[owner] = std::accumulate(parts.begin(), parts.end(), int64_t{0});
+    });
+  }
+  for (std::thread& owner : owners) {
+    owner.join();
+  }
+  EXPECT_EQ(sums, std::vector<int64_t>(3, 200 * 45));
+}
+
+TEST(ThreadPoolDeathTest, NoThreads) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(ThreadPool(0), "\\(0 vs 1\\)");
+}
+
+}  // namespace
+}  // namespace quire
