@@ -1,0 +1,114 @@
+#include "platform/cpu/cpu_device.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <string>
+
+namespace quire {
+
+namespace {
+
+int UsableCores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (::sched_getaffinity(0, sizeof(set), &set) == 0) {
+    return std::max(CPU_COUNT(&set), 1);
+  }
+  return std::max(static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN)),
+                  1);  // more cores than the set holds
+}
+
+// The value behind `key` in a "key : value" file of the system, or "".
+std::string SystemField(const char* path, std::string_view key) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    const size_t colon = line.find(':');
+    if (line.starts_with(key) && colon != std::string::npos) {
+      const size_t start = line.find_first_not_of(" \t", colon + 1);
+      return start == std::string::npos ? "" : line.substr(start);
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string_view CpuIsaName(CpuIsa isa) {
+  switch (isa) {
+    case CpuIsa::kBaseline: return "baseline";
+    case CpuIsa::kAvx2: return "avx2";
+    case CpuIsa::kAvx512: return "avx512";
+  }
+  return "unknown";
+}
+
+CpuIsa DetectCpuIsa() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                    __builtin_cpu_supports("f16c");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+  return avx512 ? CpuIsa::kAvx512 : avx2 ? CpuIsa::kAvx2 : CpuIsa::kBaseline;
+#else
+  return CpuIsa::kBaseline;
+#endif
+}
+
+Result<std::unique_ptr<CpuDevice>> CpuDevice::Create(int threads, CpuIsa isa) {
+  if (threads < 0) {
+    return InvalidArgument("thread count ", threads, " is negative; use 0 for one per core");
+  }
+  if (isa > DetectCpuIsa()) {
+    return Unsupported("instruction set '", CpuIsaName(isa),
+                       "' is not offered by this machine, which has '", CpuIsaName(DetectCpuIsa()),
+                       "'");
+  }
+  return std::unique_ptr<CpuDevice>(new CpuDevice(threads == 0 ? UsableCores() : threads, isa));
+}
+
+CpuDevice::CpuDevice(int threads, CpuIsa isa) : threads_(threads), isa_(isa) {
+  properties_.name = SystemField("/proc/cpuinfo", "model name");
+  properties_.instruction_set = CpuIsaName(isa);
+  properties_.compute_units = UsableCores();
+  properties_.total_memory = static_cast<size_t>(::sysconf(_SC_PHYS_PAGES)) *
+                             static_cast<size_t>(::sysconf(_SC_PAGE_SIZE));
+}
+
+Result<Buffer> CpuDevice::Allocate(size_t bytes) {
+  // The system may promise more than it has and kill the process when the memory is touched.
+  if (bytes > properties_.total_memory) {
+    return ResourceExhausted("cannot allocate ", bytes, " bytes of host memory; this machine has ",
+                             properties_.total_memory);
+  }
+  const size_t rounded = (bytes + Buffer::kAlignment - 1) / Buffer::kAlignment * Buffer::kAlignment;
+  void* data = std::aligned_alloc(Buffer::kAlignment, std::max(rounded, Buffer::kAlignment));
+  if (data == nullptr) {
+    return ResourceExhausted("cannot allocate ", bytes, " bytes of host memory");
+  }
+  return Buffer(data, bytes, place(), [](void* p, size_t) { std::free(p); });
+}
+
+Result<size_t> CpuDevice::AvailableMemory() const {
+  const std::string field = SystemField("/proc/meminfo", "MemAvailable");
+  if (field.empty()) {
+    return Unsupported("this system does not say how much memory is available");
+  }
+  return static_cast<size_t>(std::strtoull(field.c_str(), nullptr, 10)) * 1024;
+}
+
+Result<std::unique_ptr<Stream>> CpuDevice::CreateStream() {
+  return std::unique_ptr<Stream>(std::make_unique<CpuStream>(*this));
+}
+
+CpuStream& AsCpuStream(Stream& stream) {
+  QUIRE_CHECK(stream.device().place().IsHost()) << PlaceName(stream.device().place());
+  return static_cast<CpuStream&>(stream);
+}
+
+}  // namespace quire

@@ -1,0 +1,68 @@
+// The CPU platform: host memory is device memory, a stream is a thread pool that runs at once.
+#pragma once
+
+#include <memory>
+
+#include "base/thread_pool.h"
+#include "platform/device.h"
+
+namespace quire {
+
+// What the running CPU offers, as far as Quire has kernels for it. Each level includes those before
+// it.
+enum class CpuIsa {
+  kBaseline,  // plain C++
+  kAvx2,      // AVX2, FMA, F16C
+  kAvx512,    // AVX-512 F/BW/DQ/VL/VNNI
+};
+
+// "baseline", "avx2", "avx512"
+std::string_view CpuIsaName(CpuIsa isa);
+
+// The best level of this machine.
+CpuIsa DetectCpuIsa();
+
+class CpuDevice final : public Device {
+ public:
+  // A device that uses `threads` threads, 0 meaning one per core that this process may use, and
+  // kernels of at most `isa`. Errors: invalid_argument (threads < 0), unsupported (isa above the
+  // machine's).
+  static Result<std::unique_ptr<CpuDevice>> Create(int threads, CpuIsa isa = DetectCpuIsa());
+
+  Place place() const override { return Place::Host(); }
+  const DeviceProperties& properties() const override { return properties_; }
+  Result<Buffer> Allocate(size_t bytes) override;
+  Result<size_t> AvailableMemory() const override;
+  Result<std::unique_ptr<Stream>> CreateStream() override;
+
+  CpuIsa isa() const { return isa_; }
+  int threads() const { return threads_; }
+
+ private:
+  CpuDevice(int threads, CpuIsa isa);
+
+  int threads_;
+  CpuIsa isa_;
+  DeviceProperties properties_;
+};
+
+// Operators on this stream run before they return, on the stream's threads.
+class CpuStream final : public Stream {
+ public:
+  explicit CpuStream(CpuDevice& device) : device_(device), threads_(device.threads()) {}
+
+  Device& device() const override { return device_; }
+  Status Synchronize() override { return OkStatus(); }
+
+  CpuIsa isa() const { return device_.isa(); }
+  ThreadPool& threads() { return threads_; }
+
+ private:
+  CpuDevice& device_;
+  ThreadPool threads_;
+};
+
+// `stream` as a CpuStream. REQUIRES: it is one.
+CpuStream& AsCpuStream(Stream& stream);
+
+}  // namespace quire

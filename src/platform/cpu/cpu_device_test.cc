@@ -1,0 +1,87 @@
+#include "platform/cpu/cpu_device.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <limits>
+
+namespace quire {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(CpuDeviceTest, DescribesTheMachine) {
+  const auto device = CpuDevice::Create(0);
+  ASSERT_TRUE(device.ok()) << device.status().message();
+  const DeviceProperties& properties = (*device)->properties();
+  EXPECT_GE(properties.compute_units, 1);
+  EXPECT_EQ((*device)->threads(), properties.compute_units);
+  EXPECT_EQ(properties.instruction_set, CpuIsaName(DetectCpuIsa()));
+  EXPECT_GT(properties.total_memory, size_t{1} << 20);
+  EXPECT_TRUE((*device)->place().IsHost());
+  const auto available = (*device)->AvailableMemory();
+  ASSERT_TRUE(available.ok()) << available.status().message();
+  EXPECT_GT(*available, 0U);
+  EXPECT_LE(*available, properties.total_memory);
+}
+
+TEST(CpuDeviceTest, ThreadsAndInstructionSetAreOptions) {
+  const auto device = CpuDevice::Create(3, CpuIsa::kBaseline);
+  ASSERT_TRUE(device.ok());
+  EXPECT_EQ((*device)->threads(), 3);
+  EXPECT_EQ((*device)->isa(), CpuIsa::kBaseline);
+  EXPECT_EQ((*device)->properties().instruction_set, "baseline");
+  EXPECT_EQ(CpuDevice::Create(-1).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_THAT(CpuDevice::Create(-1).status().message(), HasSubstr("thread count -1"));
+}
+
+TEST(CpuDeviceTest, RefusesWhatTheMachineLacks) {
+  if (DetectCpuIsa() == CpuIsa::kAvx512) {
+    GTEST_SKIP() << "this machine has every instruction set";
+  }
+  const Status status = CpuDevice::Create(1, CpuIsa::kAvx512).status();
+  EXPECT_EQ(status.code(), StatusCode::kUnsupported);
+  EXPECT_THAT(status.message(), HasSubstr("'avx512'"));
+}
+
+TEST(CpuDeviceTest, AllocatesAlignedMemory) {
+  const auto device = CpuDevice::Create(1);
+  for (const size_t bytes : {size_t{0}, size_t{1}, size_t{63}, size_t{64}, size_t{100'001}}) {
+    const Result<Buffer> buffer = (*device)->Allocate(bytes);
+    ASSERT_TRUE(buffer.ok());
+    EXPECT_EQ(buffer->bytes(), bytes);
+    EXPECT_EQ(buffer->place(), Place::Host());
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(buffer->data()) % Buffer::kAlignment, 0U);
+    std::memset(buffer->data(), 1, bytes);
+  }
+}
+
+TEST(CpuDeviceTest, RefusesMoreThanTheMachineHas) {
+  const auto device = CpuDevice::Create(1);
+  for (const size_t bytes : {size_t{1} << 60, std::numeric_limits<size_t>::max()}) {
+    const Status status = (*device)->Allocate(bytes).status();
+    EXPECT_EQ(status.code(), StatusCode::kResourceExhausted);
+    EXPECT_THAT(status.message(), HasSubstr(StrCat("cannot allocate ", bytes, " bytes")));
+  }
+}
+
+TEST(CpuStreamTest, HasTheDevicesThreads) {
+  const auto device = CpuDevice::Create(2);
+  Result<std::unique_ptr<Stream>> stream = (*device)->CreateStream();
+  ASSERT_TRUE(stream.ok());
+  EXPECT_EQ(&(*stream)->device(), device->get());
+  EXPECT_TRUE((*stream)->Synchronize().ok());
+  CpuStream& cpu = AsCpuStream(**stream);
+  EXPECT_EQ(cpu.threads().size(), 2);
+  EXPECT_EQ(cpu.isa(), DetectCpuIsa());
+}
+
+TEST(CpuIsaTest, Names) {
+  EXPECT_EQ(CpuIsaName(CpuIsa::kBaseline), "baseline");
+  EXPECT_EQ(CpuIsaName(CpuIsa::kAvx2), "avx2");
+  EXPECT_EQ(CpuIsaName(CpuIsa::kAvx512), "avx512");
+}
+
+}  // namespace
+}  // namespace quire

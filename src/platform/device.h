@@ -1,0 +1,99 @@
+// Devices and their memory: the only names under which the rest of Quire knows hardware.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "base/status.h"
+
+namespace quire {
+
+enum class PlatformKind : uint8_t { kCpu, kCuda, kMusa, kMaca, kAscend };
+
+// Lowercase name, e.g. "cpu".
+std::string_view PlatformName(PlatformKind kind);
+
+// Where memory lives. Host memory is the CPU platform's device 0; pinned host memory is host memory
+// too.
+struct Place {
+  PlatformKind platform = PlatformKind::kCpu;
+  int device = 0;
+
+  static Place Host() { return {}; }
+  bool IsHost() const { return platform == PlatformKind::kCpu; }
+  bool operator==(const Place&) const = default;
+};
+
+// "cpu:0"
+std::string PlaceName(Place place);
+
+// Owned bytes at a place, aligned to kAlignment; freed on destruction. Movable, not copyable.
+class Buffer {
+ public:
+  static constexpr size_t kAlignment = 64;
+  using Deleter = void (*)(void* data, size_t bytes);
+
+  Buffer() = default;
+  Buffer(void* data, size_t bytes, Place place, Deleter deleter)
+      : data_(data), bytes_(bytes), place_(place), deleter_(deleter) {}
+  Buffer(Buffer&& other) noexcept { *this = std::move(other); }
+  Buffer& operator=(Buffer&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(bytes_, other.bytes_);
+    std::swap(place_, other.place_);
+    std::swap(deleter_, other.deleter_);
+    return *this;
+  }
+  ~Buffer() {
+    if (data_ != nullptr) {
+      deleter_(data_, bytes_);
+    }
+  }
+
+  void* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+  Place place() const { return place_; }
+
+ private:
+  void* data_ = nullptr;
+  size_t bytes_ = 0;
+  Place place_;
+  Deleter deleter_ = nullptr;
+};
+
+struct DeviceProperties {
+  std::string name;             // "AMD EPYC ...", "NVIDIA H100 80GB HBM3"
+  std::string instruction_set;  // the best set this build has kernels for: "avx512", "avx2",
+                                // "baseline", ...
+  int compute_units = 0;        // hardware threads of a CPU, multiprocessors of an accelerator
+  size_t total_memory = 0;      // bytes
+};
+
+class Device;
+
+// A queue of work on one device, in order. One thread at a time enqueues.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  virtual Device& device() const = 0;
+  // Returns when all enqueued work has finished; the first error of that work, if any.
+  virtual Status Synchronize() = 0;
+};
+
+// One device of a platform. Thread-safe.
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual Place place() const = 0;
+  virtual const DeviceProperties& properties() const = 0;
+  // Uninitialized device memory; resource_exhausted names the size asked for.
+  virtual Result<Buffer> Allocate(size_t bytes) = 0;
+  virtual Result<size_t> AvailableMemory() const = 0;
+  virtual Result<std::unique_ptr<Stream>> CreateStream() = 0;
+};
+
+}  // namespace quire
