@@ -1,0 +1,247 @@
+// What the conformance tests and benchmarks of all operators share: a CPU context, arrays between
+// guard bytes, seeded values, comparison with a tolerance, and the walk over all implementations.
+// No product code includes this.
+//
+//   CpuFixture cpu(2);                                  // two threads, the machine's best set
+//   GuardedArray<float> out({rows, 64}, 72);            // rows 72 elements apart; all gaps are
+//   guarded ForEachImplementation(cpu, rms_norm::ImplementationsOf(PlatformKind::kCpu), args,
+//                         [&](const OpContext& context) { ... rms_norm::Run(context, args) ... });
+//   EXPECT_EQ(out.Damage(), "");
+//   EXPECT_EQ(Mismatch(out.Values(), expected, {.rtol = 1e-5, .atol = 1e-6}), "");
+#pragma once
+
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/check.h"
+#include "base/strcat.h"
+#include "ops/implementation.h"
+#include "platform/cpu/cpu_device.h"
+#include "tensor/tensor_view.h"
+
+namespace quire::ops {
+
+// A CPU device of `threads` threads, its stream and a workspace.
+class CpuFixture {
+ public:
+  explicit CpuFixture(int threads, CpuIsa isa = DetectCpuIsa())
+      : device_(Make(threads, isa)), stream_(*device_), workspace_(*device_) {}
+
+  // The context that asks for `implementation`; empty for the best. The name must outlive the
+  // context.
+  OpContext Context(std::string_view implementation = {}) {
+    return {stream_, workspace_, implementation};
+  }
+  CpuDevice& device() { return *device_; }
+  CpuStream& stream() { return stream_; }
+  Workspace& workspace() { return workspace_; }
+
+ private:
+  static std::unique_ptr<CpuDevice> Make(int threads, CpuIsa isa) {
+    Result<std::unique_ptr<CpuDevice>> device = CpuDevice::Create(threads, isa);
+    QUIRE_CHECK(device.ok()) << device.status().message();
+    return *std::move(device);
+  }
+
+  std::unique_ptr<CpuDevice> device_;
+  CpuStream stream_;
+  Workspace workspace_;
+};
+
+// The levels of instruction set that this machine can run, lowest first.
+inline std::vector<CpuIsa> AvailableIsas() {
+  std::vector<CpuIsa> isas;
+  for (const CpuIsa isa : {CpuIsa::kBaseline, CpuIsa::kAvx2, CpuIsa::kAvx512}) {
+    if (isa <= DetectCpuIsa()) {
+      isas.push_back(isa);
+    }
+  }
+  return isas;
+}
+
+// Calls body(context) once for every implementation in `list` that takes `args` on the fixture's
+// stream, "reference" last. Returns how many that were.
+template <typename Args, typename Body>
+int ForEachImplementation(CpuFixture& cpu, const ImplementationList<Args>& list, const Args& args,
+                          const Body& body) {
+  int count = 0;
+  for (const Implementation<Args>& implementation : list) {
+    const OpContext context = cpu.Context(implementation.name);
+    if (implementation.accepts(context, args)) {
+      body(context);
+      ++count;
+    }
+  }
+  return count;
+}
+
+// A host array whose rows may lie apart. Everything that is not an element (before, between, after)
+// is filled with a pattern that Damage() checks; elements start as `fill` bytes, for floats a NaN.
+template <typename T>
+class GuardedArray {
+ public:
+  // Contiguous.
+  explicit GuardedArray(const Shape& shape) : GuardedArray(shape, shape[shape.rank() - 1]) {}
+  // Rows along the last axis start `row_stride` elements apart. REQUIRES: row_stride >= the last
+  // extent.
+  GuardedArray(const Shape& shape, int64_t row_stride)
+      : shape_(shape), columns_(shape[shape.rank() - 1]), row_stride_(row_stride) {
+    QUIRE_CHECK_GE(row_stride_, columns_);
+    rows_ = columns_ == 0 ? 0 : shape_.elements() / columns_;
+    bytes_.assign(
+        2 * kGuardBytes + static_cast<size_t>(rows_ * row_stride_) * sizeof(T) + kAlignment,
+        kGuard);
+    const size_t misaligned = reinterpret_cast<uintptr_t>(bytes_.data()) % kAlignment;
+    start_ = kGuardBytes + (kAlignment - misaligned) % kAlignment;
+    for (int64_t row = 0; row < rows_; ++row) {
+      std::memset(Row(row), 0xff, static_cast<size_t>(columns_) * sizeof(T));
+    }
+  }
+
+  T* Row(int64_t row) { return reinterpret_cast<T*>(bytes_.data() + start_) + row * row_stride_; }
+  const T* Row(int64_t row) const { return const_cast<GuardedArray*>(this)->Row(row); }
+  T* data() { return Row(0); }
+  int64_t rows() const { return rows_; }
+  int64_t columns() const { return columns_; }
+
+  TensorView View(DType dtype) {
+    std::array<int64_t, Shape::kMaxRank> strides = {};
+    int64_t stride = row_stride_;
+    strides[shape_.rank() - 1] = 1;
+    for (int axis = shape_.rank() - 2; axis >= 0; --axis) {
+      strides[axis] = stride;
+      stride *= shape_[axis];
+    }
+    return {data(), dtype, shape_, strides};
+  }
+
+  // The elements without the gaps, row after row.
+  std::vector<T> Values() const {
+    std::vector<T> values;
+    values.reserve(static_cast<size_t>(rows_ * columns_));
+    for (int64_t row = 0; row < rows_; ++row) {
+      values.insert(values.end(), Row(row), Row(row) + columns_);
+    }
+    return values;
+  }
+
+  // Sets the elements. REQUIRES: values.size() = rows * columns.
+  void Assign(std::span<const T> values) {
+    QUIRE_CHECK_EQ(static_cast<int64_t>(values.size()), rows_ * columns_);
+    for (int64_t row = 0; row < rows_ && columns_ > 0; ++row) {
+      std::memcpy(Row(row), values.data() + row * columns_,
+                  static_cast<size_t>(columns_) * sizeof(T));
+    }
+  }
+
+  // "" if nothing outside the elements was written, else where the first such byte is.
+  std::string Damage() const {
+    for (size_t i = 0; i < bytes_.size(); ++i) {
+      const int64_t offset = static_cast<int64_t>(i) - static_cast<int64_t>(start_);
+      const int64_t row_bytes = row_stride_ * static_cast<int64_t>(sizeof(T));
+      const bool inside = offset >= 0 && offset < rows_ * row_bytes &&
+                          offset % row_bytes < columns_ * static_cast<int64_t>(sizeof(T));
+      if (!inside && bytes_[i] != kGuard) {
+        return StrCat("byte ", offset, " from the start of the array was written");
+      }
+    }
+    return "";
+  }
+
+ private:
+  static constexpr uint8_t kGuard = 0xa5;
+  static constexpr size_t kGuardBytes = 256;
+  static constexpr size_t kAlignment = 64;
+
+  Shape shape_;
+  int64_t columns_;
+  int64_t row_stride_;
+  int64_t rows_ = 0;
+  size_t start_ = 0;
+  std::vector<uint8_t> bytes_;
+};
+
+// `count` normally distributed values.
+inline std::vector<float> RandomFloats(std::mt19937_64& rng, int64_t count, float mean = 0.0f,
+                                       float deviation = 1.0f) {
+  std::normal_distribution<float> distribution(mean, deviation);
+  std::vector<float> values(static_cast<size_t>(count));
+  for (float& value : values) {
+    value = distribution(rng);
+  }
+  return values;
+}
+
+// `count` integers in [low, high].
+inline std::vector<int32_t> RandomInts(std::mt19937_64& rng, int64_t count, int32_t low,
+                                       int32_t high) {
+  std::uniform_int_distribution<int32_t> distribution(low, high);
+  std::vector<int32_t> values(static_cast<size_t>(count));
+  for (int32_t& value : values) {
+    value = distribution(rng);
+  }
+  return values;
+}
+
+// |actual - expected| <= atol + rtol * |expected|
+struct Tolerance {
+  double rtol = 0;
+  double atol = 0;
+};
+
+// "" if all elements agree, else the worst one by excess over its bound. A NaN agrees only with a
+// NaN.
+inline std::string Mismatch(std::span<const float> actual, std::span<const float> expected,
+                            Tolerance tolerance) {
+  if (actual.size() != expected.size()) {
+    return StrCat(actual.size(), " elements, not ", expected.size());
+  }
+  double worst = 0;
+  size_t worst_index = 0;
+  size_t bad = 0;
+  for (size_t i = 0; i < actual.size(); ++i) {
+    const double a = actual[i];
+    const double e = expected[i];
+    if (a == e || (std::isnan(a) && std::isnan(e))) {
+      continue;
+    }
+    const double excess = std::abs(a - e) - (tolerance.atol + tolerance.rtol * std::abs(e));
+    if (excess <= 0) {  // false when either is a NaN
+      continue;
+    }
+    ++bad;
+    const double rank = std::isnan(excess) ? HUGE_VAL : excess;
+    if (rank > worst) {
+      worst = rank;
+      worst_index = i;
+    }
+  }
+  if (bad == 0) {
+    return "";
+  }
+  return StrCat(bad, " of ", actual.size(), " elements differ; worst is [", worst_index,
+                "]: ", actual[worst_index], ", expected ", expected[worst_index]);
+}
+
+// "" if all elements have the same bits, else the first that differs.
+inline std::string BitMismatch(std::span<const float> actual, std::span<const float> expected) {
+  if (actual.size() != expected.size()) {
+    return StrCat(actual.size(), " elements, not ", expected.size());
+  }
+  for (size_t i = 0; i < actual.size(); ++i) {
+    if (std::memcmp(&actual[i], &expected[i], sizeof(float)) != 0) {
+      return StrCat("element ", i, " is ", actual[i], ", expected the bits of ", expected[i]);
+    }
+  }
+  return "";
+}
+
+}  // namespace quire::ops
