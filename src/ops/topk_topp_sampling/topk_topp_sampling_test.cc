@@ -1,0 +1,232 @@
+#include "ops/topk_topp_sampling/topk_topp_sampling.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "base/test_seed.h"
+#include "ops/topk_topp_sampling/philox.h"
+#include "ops/topk_topp_sampling/sampling_problem.h"
+
+namespace quire {
+
+// For exact comparisons below.
+static bool operator==(const TokenLogprob& a, const TokenLogprob& b) {
+  return a.token == b.token && a.logprob == b.logprob;
+}
+static bool operator==(const SampledToken& a, const SampledToken& b) {
+  return a.token == b.token && a.logprob == b.logprob && a.top == b.top;
+}
+
+}  // namespace quire
+
+namespace quire::ops::topk_topp_sampling {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+const Implementations& All() {
+  return ImplementationsOf(PlatformKind::kCpu);
+}
+
+std::vector<SampledToken> Result(const OpContext& context, Problem& problem) {
+  std::fill(problem.out.begin(), problem.out.end(), SampledToken{-1, 7.0f, {{-1, 7.0f}}});
+  const Status status = Run(context, problem.args);
+  EXPECT_TRUE(status.ok()) << status.message();
+  return problem.out;
+}
+
+class SamplingTest : public testing::TestWithParam<Case> {
+ protected:
+  // The large cases are for the benchmark: here with fewer rows.
+  Case Small() const {
+    Case c = GetParam();
+    c.rows = c.vocabulary == kLlama3 ? 3 : c.rows;
+    return c;
+  }
+  std::mt19937_64 rng_{TestSeed()};
+};
+
+INSTANTIATE_TEST_SUITE_P(Cases, SamplingTest, testing::ValuesIn(kCases),
+                         [](const auto& info) { return info.param.name; });
+
+TEST_P(SamplingTest, EveryImplementationDrawsWhatTheReferenceDraws) {
+  CpuFixture one(1);
+  CpuFixture two(2);
+  Problem problem(Small(), rng_, 3);
+  const std::vector<SampledToken> expected = Result(one.Context("reference"), problem);
+  for (CpuFixture* cpu : {&one, &two}) {
+    ForEachImplementation(*cpu, All(), problem.args, [&](const OpContext& context) {
+      EXPECT_TRUE(Result(context, problem) == expected) << context.implementation;
+    });
+  }
+  EXPECT_EQ(problem.logits.Damage(), "");
+}
+
+TEST_P(SamplingTest, ARowAloneDrawsTheSame) {
+  CpuFixture cpu(2);
+  Problem problem(Small(), rng_, 0);
+  ForEachImplementation(cpu, All(), problem.args, [&](const OpContext& context) {
+    const std::vector<SampledToken> expected = Result(context, problem);
+    for (size_t row = 0; row < expected.size(); ++row) {
+      SampledToken out;
+      const Args alone = {.logits = problem.args.logits.Rows(row, row + 1),
+                          .params = {&problem.params[row], 1},
+                          .positions = {&problem.positions[row], 1},
+                          .out = {&out, 1}};
+      ASSERT_TRUE(topk_topp_sampling::Run(context, alone).ok());
+      EXPECT_TRUE(out == expected[row]) << context.implementation << " row " << row;
+    }
+  });
+}
+
+TEST_P(SamplingTest, MaskedTokensAreNeverDrawn) {
+  CpuFixture cpu(2);
+  Problem problem(Small(), rng_, 0);
+  for (int64_t row = 0; row < problem.logits.rows(); ++row) {
+    for (int64_t i = 0; i + 1 < problem.logits.columns(); ++i) {
+      problem.logits.Row(row)[i] = i % 3 == 0 ? problem.logits.Row(row)[i] : -kInfinity;
+    }
+  }
+  const std::vector<SampledToken> expected = Result(cpu.Context("reference"), problem);
+  ForEachImplementation(cpu, All(), problem.args, [&](const OpContext& context) {
+    EXPECT_TRUE(Result(context, problem) == expected) << context.implementation;
+    for (const SampledToken& sampled : problem.out) {
+      EXPECT_TRUE(sampled.token % 3 == 0 || sampled.token + 1 == problem.logits.columns());
+    }
+  });
+}
+
+// Draws from one row of logits.
+SampledToken DrawOne(std::vector<float> logits, const SamplingParams& params,
+                     int64_t position = 0) {
+  CpuFixture cpu(1);
+  SampledToken out;
+  const Args args = {
+      .logits = {logits.data(), DType::kF32, {1, static_cast<int64_t>(logits.size())}},
+      .params = {&params, 1},
+      .positions = {&position, 1},
+      .out = {&out, 1}};
+  const Status status = Run(cpu.Context(), args);
+  EXPECT_TRUE(status.ok()) << status.message();
+  return out;
+}
+
+TEST(GreedyTest, TiesGoToTheLowestId) {
+  for (size_t first = 0; first < 600; first += 37) {
+    std::vector<float> logits(1200, -1.0f);
+    logits[first] = logits[first + 1] = logits[first + 300] = 2.0f;
+    EXPECT_EQ(DrawOne(logits, {.temperature = 0}).token, first);
+  }
+  EXPECT_EQ(DrawOne({-0.0f, 0.0f}, {.temperature = 0}).token, 0);
+}
+
+TEST(LogprobTest, AreThoseOfTheUnmodifiedLogits) {
+  const SampledToken out = DrawOne({1.0f, 3.0f, 2.0f, 3.0f, -kInfinity},
+                                   {.temperature = 0.01f, .top_k = 1, .top_logprobs = 5});
+  const double log_sum = std::log(std::exp(1.0) + std::exp(2.0) + 2 * std::exp(3.0));
+  EXPECT_EQ(out.token, 1);
+  EXPECT_NEAR(out.logprob, 3 - log_sum, 1e-6);
+  ASSERT_EQ(out.top.size(), 5);
+  const int32_t order[] = {1, 3, 2, 0, 4};
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(out.top[i].token, order[i]);
+  }
+  EXPECT_NEAR(out.top[2].logprob, 2 - log_sum, 1e-6);
+  EXPECT_EQ(out.top[4].logprob, -kInfinity);
+}
+
+TEST(PhiloxTest, GivesThePublishedWords) {
+  using testing::ElementsAre;
+  EXPECT_THAT(Philox4x32({0, 0, 0, 0}, {0, 0}),
+              ElementsAre(0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8));
+  constexpr uint32_t kOnes = 0xffffffff;
+  EXPECT_THAT(Philox4x32({kOnes, kOnes, kOnes, kOnes}, {kOnes, kOnes}),
+              ElementsAre(0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd));
+  EXPECT_THAT(
+      Philox4x32({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}),
+      ElementsAre(0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1));
+}
+
+TEST(UniformTest, TakesTheTopBitsOfTheFirstWord) {
+  EXPECT_EQ(Uniform(0, 0), static_cast<float>(0x6627e8) / 16777216.0f);
+  EXPECT_NE(Uniform(1, 0), Uniform(0, 1));
+  EXPECT_NE(Uniform(uint64_t{1} << 32, 0), Uniform(0, 0));
+  EXPECT_NE(Uniform(0, int64_t{1} << 32), Uniform(0, 0));
+}
+
+std::string MessageOf(const SamplingParams& params) {
+  const Status status = params.Validate();
+  return StrCat(StatusCodeName(status.code()), ": ", status.message());
+}
+
+TEST(SamplingParamsTest, NamesTheFieldThatIsOutOfRange) {
+  using testing::StartsWith;
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_TRUE(SamplingParams{}.Validate().ok());
+  EXPECT_THAT(MessageOf({.temperature = -0.5f}),
+              StartsWith("invalid_argument: temperature -0.5 is"));
+  EXPECT_THAT(MessageOf({.temperature = nan}), StartsWith("invalid_argument: temperature nan is"));
+  EXPECT_THAT(MessageOf({.temperature = kInfinity}),
+              StartsWith("invalid_argument: temperature inf"));
+  EXPECT_THAT(MessageOf({.top_p = 0.0f}), StartsWith("invalid_argument: top_p 0 is"));
+  EXPECT_THAT(MessageOf({.top_p = 1.5f}), StartsWith("invalid_argument: top_p 1.5 is"));
+  EXPECT_THAT(MessageOf({.top_p = nan}), StartsWith("invalid_argument: top_p nan is"));
+  EXPECT_THAT(MessageOf({.min_p = -1.0f}), StartsWith("invalid_argument: min_p -1 is"));
+  EXPECT_THAT(MessageOf({.min_p = nan}), StartsWith("invalid_argument: min_p nan is"));
+  EXPECT_THAT(MessageOf({.top_logprobs = -2}), StartsWith("invalid_argument: top_logprobs -2 is"));
+}
+
+// The messages of all implementations when `change` spoils a valid problem of four rows of 600.
+template <typename Change>
+void ExpectError(const Change& change, const std::string& message) {
+  CpuFixture cpu(2);
+  std::mt19937_64 rng(1);
+  Problem problem({"", 4, 600, 1.0f, false, {}}, rng, 0);
+  change(problem);
+  ForEachImplementation(cpu, All(), problem.args, [&](const OpContext& context) {
+    const Status status = Run(context, problem.args);
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << context.implementation;
+    EXPECT_THAT(status.message(), testing::StartsWith("topk_topp_sampling: " + message))
+        << context.implementation;
+  });
+}
+
+TEST(SamplingErrorTest, NamesTheRowWhoseLogitsAreBad) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (const int64_t at : {0, 15, 16, 255, 256, 511, 592, 599}) {
+    ExpectError([&](Problem& p) { p.logits.Row(2)[at] = nan; }, "the logits of row 2 hold NaN");
+    ExpectError([&](Problem& p) { p.logits.Row(1)[at] = kInfinity; }, "the largest logit of row 1");
+  }
+  ExpectError([](Problem& p) { std::fill_n(p.logits.Row(3), 600, -kInfinity); },
+              "every token of row 3 is masked");
+}
+
+TEST(SamplingErrorTest, LeavesOtherRowsSampled) {
+  CpuFixture cpu(2);
+  std::mt19937_64 rng(1);
+  Problem problem({"", 4, 600, 1.0f, false, {}}, rng, 0);
+  const std::vector<SampledToken> expected = Result(cpu.Context(), problem);
+  problem.logits.Row(2)[5] = std::numeric_limits<float>::quiet_NaN();
+  ForEachImplementation(cpu, All(), problem.args, [&](const OpContext& context) {
+    std::fill(problem.out.begin(), problem.out.end(), SampledToken{});
+    EXPECT_FALSE(topk_topp_sampling::Run(context, problem.args).ok());
+    for (const size_t row : {0, 1, 3}) {
+      EXPECT_TRUE(problem.out[row] == expected[row]) << context.implementation << " row " << row;
+    }
+  });
+}
+
+TEST(SamplingErrorTest, NamesWhatIsWrong) {
+  ExpectError([](Problem& p) { p.params[3].top_p = 2.0f; }, "row 3: top_p 2 is out of range");
+  ExpectError([](Problem& p) { p.params[1].top_logprobs = 601; },
+              "row 1: top_logprobs 601 exceeds");
+  ExpectError([](Problem& p) { p.args.positions = p.args.positions.first(3); },
+              "4 rows of logits with 4 params, 3 positions and 4 places");
+  ExpectError([](Problem& p) { p.args.logits = p.args.logits.SplitLast(6); },
+              "logits is f32 [4, 100, 6]");
+}
+
+}  // namespace
+}  // namespace quire::ops::topk_topp_sampling
