@@ -1,0 +1,12 @@
+// The kernel sets of the CPU platform, one per instruction set; each may only run where the set is.
+#pragma once
+
+#include "ops/linear/panel_product.h"
+
+namespace quire::ops::linear {
+
+extern const KernelSet kBaselineKernels;
+extern const KernelSet kAvx2Kernels;        // defined on x86-64 only
+extern const KernelSet kAvx512VnniKernels;  // defined on x86-64 only
+
+}  // namespace quire::ops::linear

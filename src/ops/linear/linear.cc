@@ -1,0 +1,94 @@
+#include "ops/linear/linear.h"
+
+#include "ops/linear/packed_blocks.h"
+#include "ops/linear/split_activations.h"
+
+namespace quire::ops::linear {
+
+namespace {
+
+Status CheckMatrix(std::string_view name, const TensorView& view, int64_t rows, int64_t columns,
+                   Place place) {
+  if (view.rank() != 2 || view.dtype() != DType::kF32 || view.dim(0) != rows ||
+      view.dim(1) != columns) {
+    return InvalidArgument("linear: ", name, " is ", Describe(view), ", needs f32 ",
+                           ShapeName({rows, columns}));
+  }
+  if (rows == 0 || columns == 0) {
+    return OkStatus();
+  }
+  if (!view.defined() || view.place() != place) {
+    return InvalidArgument("linear: ", name, " is ", view.defined() ? Describe(view) : "undefined",
+                           ", needs memory on ", PlaceName(place));
+  }
+  if (view.stride(1) != 1 || (rows > 1 && view.stride(0) < columns)) {
+    return InvalidArgument("linear: ", name, " has strides ", view.stride(0), ", ", view.stride(1),
+                           "; its rows must be contiguous and must not overlap");
+  }
+  return OkStatus();
+}
+
+Status Validate(const OpContext& context, const Args& args) {
+  if (args.weight == nullptr) {
+    return InvalidArgument("linear: no weight is given; pass what PackWeight() returned");
+  }
+  const Place place = context.stream.device().place();
+  const int64_t m = args.x.rank() == 2 ? args.x.dim(0) : 0;
+  QUIRE_RETURN_IF_ERROR(CheckMatrix("x", args.x, m, args.weight->k(), place));
+  QUIRE_RETURN_IF_ERROR(CheckMatrix("out", args.out, m, args.weight->n(), place));
+  if (!args.bias.defined()) {
+    return OkStatus();
+  }
+  const bool fits = args.bias.rank() == 1 && args.bias.dtype() == DType::kF32 &&
+                    args.bias.dim(0) == args.weight->n() && args.bias.IsContiguous() &&
+                    args.bias.place() == place;
+  return fits ? OkStatus()
+              : InvalidArgument("linear: bias is ", Describe(args.bias), ", needs contiguous f32 ",
+                                ShapeName({args.weight->n()}), " on ", PlaceName(place));
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const PackedWeight>> PackWeight(const OpContext& context,
+                                                       std::span<const TensorView> weights,
+                                                       ActivationMode mode) {
+  if (weights.empty()) {
+    return InvalidArgument("linear: no weight to pack");
+  }
+  for (const TensorView& view : weights) {
+    if (view.rank() != 2 || view.dim(1) < 1 || view.dim(1) != weights[0].dim(1)) {
+      return InvalidArgument("linear: weight ", Describe(view), " cannot be stacked on ",
+                             Describe(weights[0]), "; needs [N, K] with one K");
+    }
+    if (!view.place().IsHost() || (view.dim(0) > 0 && !view.defined()) || view.stride(1) != 1) {
+      return InvalidArgument("linear: weight ", Describe(view),
+                             " must be in host memory with contiguous rows");
+    }
+    if (view.dim(1) % InfoOf(view.dtype()).block_elements != 0) {
+      return InvalidArgument("linear: rows of weight ", Describe(view), " are not whole blocks of ",
+                             InfoOf(view.dtype()).block_elements);
+    }
+  }
+  if (!context.stream.device().place().IsHost()) {
+    return Unsupported("linear: no weight layout for ", PlaceName(context.stream.device().place()));
+  }
+  return PanelWeight::Pack(context, weights, mode);
+}
+
+Status Run(const OpContext& context, const Args& args) {
+  QUIRE_RETURN_IF_ERROR(Validate(context, args));
+  if (args.x.dim(0) == 0) {
+    return OkStatus();
+  }
+  const Implementations& list = ImplementationsOf(context.stream.device().place().platform);
+  if (!args.split_activations) {
+    return RunBest("linear", list, context, args);
+  }
+  const Workspace::Scope scope(context.workspace);
+  const SplitProblem split = SplitActivations(context, args);
+  QUIRE_RETURN_IF_ERROR(RunBest("linear", list, context, split.args));
+  SumTerms(context, split, args);
+  return OkStatus();
+}
+
+}  // namespace quire::ops::linear

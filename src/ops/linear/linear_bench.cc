@@ -1,0 +1,112 @@
+// Speed of linear on the projections of the models that Quire is measured with. Every iteration
+// uses another copy of the weight, so that weights come from memory as in a model; GB/s counts
+// packed weight bytes, Gop/s counts two operations per multiply-add. BM_MemoryRead is the limit of
+// the first.
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+
+#include "ops/linear/linear_cases.h"
+
+namespace quire::ops::linear {
+namespace {
+
+constexpr size_t kColdBytes = size_t{128}
+                              << 20;  // more than any last-level cache that we measure on
+
+const Problem& ProblemOf(int64_t index) {
+  static const std::vector<Problem> problems = {
+      {{{DType::kQ4_1, 576}, {DType::kQ4_1, 192}, {DType::kQ4_1, 192}}, 576},   // SmolLM2 q, k, v
+      {{{DType::kQ4_1, 576}}, 576},                                             // o
+      {{{DType::kQ4_1, 1536}, {DType::kQ4_1, 1536}}, 576},                      // gate, up
+      {{{DType::kQ4_1, 576}}, 1536},                                            // down
+      {{{DType::kQ8_0, 49152}}, 576},                                           // output
+      {{{DType::kQ5_0, 1024}, {DType::kQ5_0, 256}, {DType::kQ8_0, 256}}, 640},  // Gemma 3 q, k, v
+      {{{DType::kQ4_K, 640}}, 1024},                                            // o
+      {{{DType::kQ5_0, 2048}, {DType::kQ5_0, 2048}}, 640},                      // gate, up
+      {{{DType::kQ6_K, 640}}, 2048},                                            // down
+      {{{DType::kF16, 3072}}, 576},
+      {{{DType::kF32, 3072}}, 576},
+  };
+  return problems[static_cast<size_t>(index)];
+}
+constexpr int64_t kProblems = 11;
+
+void BM_Linear(benchmark::State& state) {
+  const Problem& problem = ProblemOf(state.range(0));
+  const int64_t m = state.range(1);
+  CpuFixture cpu(static_cast<int>(state.range(2)));
+  std::mt19937_64 rng(1);
+  std::vector<Packed> copies;
+  copies.emplace_back(cpu.Context(), rng, problem, ActivationMode::kBlock8);
+  const size_t bytes = copies[0].weight->bytes();
+  const size_t count = m > 64 ? 1 : std::clamp<size_t>(kColdBytes / bytes, 1, 256);
+  while (copies.size() < count) {
+    copies.emplace_back(cpu.Context(), rng, problem, ActivationMode::kBlock8);
+  }
+  std::vector<float> x = RandomFloats(rng, m * problem.k);
+  std::vector<float> out(static_cast<size_t>(m * copies[0].weight->n()));
+  Args args{.x = TensorView(x.data(), DType::kF32, {m, problem.k}),
+            .weight = nullptr,
+            .bias = {},
+            .out = TensorView(out.data(), DType::kF32, {m, copies[0].weight->n()})};
+  size_t next = 0;
+  for (auto _ : state) {
+    args.weight = copies[next].weight.get();
+    next = next + 1 == copies.size() ? 0 : next + 1;
+    QUIRE_CHECK(Run(cpu.Context(), args).ok());
+  }
+  const double iterations = static_cast<double>(state.iterations());
+  const double products = static_cast<double>(m * problem.k * copies[0].weight->n());
+  state.counters["GB/s"] = benchmark::Counter(1e-9 * static_cast<double>(bytes) * iterations,
+                                              benchmark::Counter::kIsRate);
+  state.counters["Gop/s"] =
+      benchmark::Counter(2e-9 * products * iterations, benchmark::Counter::kIsRate);
+  state.SetLabel(Name(problem));
+}
+BENCHMARK(BM_Linear)
+    ->ArgNames({"problem", "m", "threads"})
+    ->ArgsProduct({benchmark::CreateDenseRange(0, kProblems - 1, 1), {1, 4, 32, 512}, {1, 2}})
+    ->UseRealTime();
+
+void BM_Pack(benchmark::State& state) {
+  CpuFixture cpu(2);
+  std::mt19937_64 rng(1);
+  HostWeight weight(rng, {kWeightTypes[state.range(0)], 16384}, 768);
+  const TensorView view = weight.View();
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(PackWeight(cpu.Context(), {&view, 1}, ActivationMode::kBlock8));
+  }
+  state.counters["GB/s"] =
+      benchmark::Counter(1e-9 * static_cast<double>(weight.bytes.size() * state.iterations()),
+                         benchmark::Counter::kIsRate);
+  state.SetLabel(std::string(InfoOf(weight.dtype).name));
+}
+BENCHMARK(BM_Pack)->DenseRange(0, std::size(kWeightTypes) - 1)->UseRealTime();
+
+void BM_MemoryRead(benchmark::State& state) {
+  CpuFixture cpu(static_cast<int>(state.range(0)));
+  const std::vector<uint64_t> data(kColdBytes / sizeof(uint64_t), 1);
+  constexpr int64_t kTasks = 64;
+  const int64_t words = static_cast<int64_t>(data.size()) / kTasks;
+  for (auto _ : state) {
+    cpu.stream().threads().ParallelFor(kTasks, [&](int64_t task, int) {
+      uint64_t sums[8] = {};
+      for (int64_t i = task * words; i < (task + 1) * words; i += 8) {
+        for (int j = 0; j < 8; ++j) {
+          sums[j] += data[static_cast<size_t>(i + j)];
+        }
+      }
+      for (uint64_t& sum : sums) {
+        benchmark::DoNotOptimize(sum);
+      }
+    });
+  }
+  state.counters["GB/s"] = benchmark::Counter(
+      1e-9 * static_cast<double>(kColdBytes) * static_cast<double>(state.iterations()),
+      benchmark::Counter::kIsRate);
+}
+BENCHMARK(BM_MemoryRead)->ArgName("threads")->Arg(1)->Arg(2)->UseRealTime();
+
+}  // namespace
+}  // namespace quire::ops::linear

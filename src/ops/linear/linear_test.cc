@@ -1,0 +1,403 @@
+#include "ops/linear/linear.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "base/test_seed.h"
+#include "ops/linear/linear_cases.h"
+#include "platform/cpu/cpu_device.h"
+
+namespace quire::ops::linear {
+namespace {
+
+constexpr ActivationMode kModes[] = {ActivationMode::kFp32, ActivationMode::kBlock8};
+
+const Implementations& CpuList() {
+  return ImplementationsOf(PlatformKind::kCpu);
+}
+
+// x as an 8-bit product sees it: rounded per 32 features, or as it is.
+std::vector<double> Seen(std::span<const float> x, bool rounded) {
+  std::vector<double> seen(x.begin(), x.end());
+  for (size_t start = 0; rounded && start < x.size(); start += 32) {
+    float max = 0;
+    for (size_t i = start; i < start + 32; ++i) {
+      max = std::max(max, std::abs(x[i]));
+    }
+    for (size_t i = start; i < start + 32; ++i) {
+      seen[i] = max == 0 ? 0 : double{max / 127.0f} * std::nearbyint(x[i] * (127.0f / max));
+    }
+  }
+  return seen;
+}
+
+// x * W^T in double from the unpacked weights, row after row; `scale` gets the sums of magnitudes.
+struct Expected {
+  std::vector<float> values;
+  double largest_sum = 0;
+};
+Expected Multiply(const std::vector<HostWeight>& parts, const std::vector<float>& x, int64_t m,
+                  ActivationMode mode) {
+  int64_t n = 0;
+  for (const HostWeight& part : parts) {
+    n += part.n;
+  }
+  const int64_t k = parts[0].k;
+  Expected expected;
+  expected.values.resize(static_cast<size_t>(m * n));
+  int64_t column = 0;
+  for (const HostWeight& part : parts) {
+    const bool rounded = mode == ActivationMode::kBlock8 && IsQuantized(part.dtype);
+    std::vector<double> seen;
+    for (int64_t t = 0; t < m; ++t) {
+      const std::vector<double> row = Seen(std::span(x).subspan(t * k, k), rounded);
+      seen.insert(seen.end(), row.begin(), row.end());
+    }
+    for (int64_t feature = 0; feature < part.n; ++feature, ++column) {
+      const std::vector<float> w = part.Row(feature);
+      for (int64_t t = 0; t < m; ++t) {
+        double sum = 0;
+        double magnitude = 0;
+        for (int64_t i = 0; i < k; ++i) {
+          sum += w[i] * seen[t * k + i];
+          magnitude += std::abs(w[i] * seen[t * k + i]);
+        }
+        expected.values[t * n + column] = static_cast<float>(sum);
+        expected.largest_sum = std::max(expected.largest_sum, magnitude);
+      }
+    }
+  }
+  return expected;
+}
+
+class LinearTest : public ::testing::Test {
+ protected:
+  std::vector<float> Run(CpuFixture& cpu, std::string_view implementation, const Packed& packed,
+                         const std::vector<float>& x, int64_t m) {
+    const int64_t k = packed.weight->k();
+    const int64_t n = packed.weight->n();
+    std::vector<float> out(static_cast<size_t>(m * n), NAN);
+    Args args;
+    args.x = TensorView(const_cast<float*>(x.data()), DType::kF32, {m, k});
+    args.weight = packed.weight.get();
+    args.out = TensorView(out.data(), DType::kF32, {m, n});
+    const Status status = linear::Run(cpu.Context(implementation), args);
+    EXPECT_TRUE(status.ok()) << status.message();
+    return out;
+  }
+
+  std::mt19937_64 rng_{TestSeed()};
+};
+
+// Two 8-bit terms come as near to the double product of unrounded activations as 16 bits would.
+TEST_F(LinearTest, SplitActivationsLoseAlmostNothing) {
+  CpuFixture cpu(2);
+  const int64_t m = 5;
+  const Packed packed(cpu.Context(), rng_, {{{DType::kQ8_0, 48}}, 96}, ActivationMode::kBlock8);
+  const std::vector<float> x = RandomFloats(rng_, m * 96);
+  const Expected exact = Multiply(packed.parts, x, m, ActivationMode::kFp32);
+  std::vector<float> out(static_cast<size_t>(m * 48), 1.0f);
+  Args args{.x = TensorView(const_cast<float*>(x.data()), DType::kF32, {m, 96}),
+            .weight = packed.weight.get(),
+            .bias = {},
+            .out = TensorView(out.data(), DType::kF32, {m, 48}),
+            .accumulate = true,
+            .split_activations = true};
+  ASSERT_TRUE(linear::Run(cpu.Context(), args).ok());
+  double split_error = 0;
+  double plain_error = 0;
+  const std::vector<float> plain = Run(cpu, "", packed, x, m);
+  for (size_t i = 0; i < out.size(); ++i) {
+    split_error = std::max<double>(split_error, std::abs(out[i] - 1.0f - exact.values[i]));
+    plain_error = std::max<double>(plain_error, std::abs(plain[i] - exact.values[i]));
+  }
+  EXPECT_LT(split_error, plain_error / 50);
+}
+
+// Every implementation against the double product: guards, strides, bias, accumulation.
+void CheckProblem(CpuFixture& cpu, std::mt19937_64& rng, const Problem& problem, int64_t m,
+                  ActivationMode mode, bool with_bias, bool accumulate) {
+  const Packed packed(cpu.Context(), rng, problem, mode);
+  const int64_t n = packed.weight->n();
+  GuardedArray<float> x({m, problem.k}, problem.k + 5);
+  const std::vector<float> x_values = RandomFloats(rng, m * problem.k);
+  x.Assign(x_values);
+  std::vector<float> bias = RandomFloats(rng, n);
+  const std::vector<float> before = RandomFloats(rng, m * n);
+  Expected expected = Multiply(packed.parts, x_values, m, mode);
+  for (int64_t i = 0; i < m * n; ++i) {
+    expected.values[i] += (with_bias ? bias[i % n] : 0) + (accumulate ? before[i] : 0);
+  }
+  Args args{.x = x.View(DType::kF32),
+            .weight = packed.weight.get(),
+            .bias = {},
+            .out = {},
+            .accumulate = accumulate};
+  if (with_bias) {
+    args.bias = TensorView(bias.data(), DType::kF32, {n});
+  }
+  const auto body = [&](const OpContext& context) {
+    GuardedArray<float> out({m, n}, n + 3);
+    if (accumulate) {
+      out.Assign(before);
+    }
+    args.out = out.View(DType::kF32);
+    const Status status = Run(context, args);
+    ASSERT_TRUE(status.ok()) << status.message();
+    EXPECT_EQ(out.Damage(), "") << context.implementation;
+    EXPECT_EQ(Mismatch(out.Values(), expected.values,
+                       {.rtol = 1e-6, .atol = 3e-6 * expected.largest_sum + 1e-6}),
+              "")
+        << context.implementation << " " << Name(problem) << " m=" << m;
+  };
+  const int ran = ForEachImplementation(cpu, CpuList(), args, body);
+  EXPECT_EQ(ran, static_cast<int>(AvailableIsas().size()) + 1);
+}
+
+TEST_F(LinearTest, EveryTypeAndRowCountMatchesTheDoubleProduct) {
+  CpuFixture cpu(2);
+  for (const DType dtype : kWeightTypes) {
+    for (const ActivationMode mode : kModes) {
+      for (const int64_t m : {1, 2, 3, 7, 16, 33}) {
+        const int64_t k = InfoOf(dtype).block_elements * (dtype == DType::kF32 ? 37 : 2);
+        CheckProblem(cpu, rng_, {{{dtype, 21}}, k}, m, mode, m % 2 == 0, m % 3 == 0);
+      }
+    }
+  }
+}
+
+TEST_F(LinearTest, RandomStacksOfMixedTypesMatchTheDoubleProduct) {
+  for (int round = 0; round < 60; ++round) {
+    CpuFixture cpu(1 + round % 3);
+    Problem problem{{}, 256 * (1 + static_cast<int64_t>(rng_() % 3))};
+    const int parts = 1 + static_cast<int>(rng_() % 4);
+    for (int i = 0; i < parts; ++i) {
+      problem.parts.push_back(
+          {kWeightTypes[rng_() % std::size(kWeightTypes)], 1 + static_cast<int64_t>(rng_() % 70)});
+    }
+    const auto m = static_cast<int64_t>(1 + rng_() % 70);
+    CheckProblem(cpu, rng_, problem, m, kModes[rng_() % 2], rng_() % 2 == 0, rng_() % 2 == 0);
+  }
+}
+
+TEST_F(LinearTest, ARowDoesNotDependOnItsNeighboursOrTheThreads) {
+  const Problem problem{
+      {{DType::kQ4_1, 40}, {DType::kQ6_K, 17}, {DType::kF16, 33}, {DType::kQ5_K, 16}}, 512};
+  constexpr int64_t kRows = 64;
+  CpuFixture one(1);
+  const Packed packed(one.Context(), rng_, problem, ActivationMode::kBlock8);
+  const int64_t n = packed.weight->n();
+  const std::vector<float> x = RandomFloats(rng_, kRows * problem.k);
+  for (const Implementation<Args>& implementation : CpuList()) {
+    if (!implementation.accepts(one.Context(),
+                                {.x = {}, .weight = packed.weight.get(), .bias = {}, .out = {}})) {
+      continue;
+    }
+    const std::vector<float> whole = Run(one, implementation.name, packed, x, kRows);
+    for (const int threads : {1, 2, 3}) {
+      CpuFixture cpu(threads);
+      for (int64_t begin = 0, rows = 1; begin < kRows; begin += rows) {
+        rows = std::min<int64_t>(1 + static_cast<int64_t>(rng_() % 30), kRows - begin);
+        const std::vector<float> part(x.begin() + begin * problem.k,
+                                      x.begin() + (begin + rows) * problem.k);
+        EXPECT_EQ(BitMismatch(Run(cpu, implementation.name, packed, part, rows),
+                              std::span(whole).subspan(begin * n, rows * n)),
+                  "")
+            << implementation.name << " rows " << begin << " + " << rows << ", threads " << threads;
+      }
+    }
+  }
+}
+
+TEST_F(LinearTest, LargeProductsAreCutWithoutAnyEffect) {
+  const Problem problem{{{DType::kQ4_0, 80}, {DType::kQ8_0, 16}}, 2048};
+  CpuFixture cpu(3);
+  const Packed packed(cpu.Context(), rng_, problem, ActivationMode::kBlock8);
+  constexpr int64_t kRows = 700;  // more than one block of rows
+  const std::vector<float> x = RandomFloats(rng_, kRows * problem.k);
+  const std::vector<float> whole = Run(cpu, {}, packed, x, kRows);
+  for (const int64_t row : {int64_t{0}, int64_t{204}, int64_t{205}, kRows - 1}) {
+    const std::vector<float> part(x.begin() + row * problem.k, x.begin() + (row + 1) * problem.k);
+    EXPECT_EQ(BitMismatch(Run(cpu, {}, packed, part, 1), std::span(whole).subspan(row * 96, 96)),
+              "");
+  }
+}
+
+TEST_F(LinearTest, QuantizedProductsHaveTheSameBitsInEverySet) {
+  CpuFixture cpu(2);
+  for (const DType dtype : kWeightTypes) {
+    if (!IsQuantized(dtype)) {
+      continue;
+    }
+    const Packed packed(cpu.Context(), rng_, {{{dtype, 50}}, 768}, ActivationMode::kBlock8);
+    const std::vector<float> x = RandomFloats(rng_, 15 * 768, 0.0f, 3.0f);
+    const std::vector<float> baseline = Run(cpu, "baseline", packed, x, 15);
+    for (const Implementation<Args>& implementation : CpuList()) {
+      if (implementation.name != "reference" &&
+          implementation.accepts(cpu.Context(),
+                                 {.x = {}, .weight = packed.weight.get(), .bias = {}, .out = {}})) {
+        EXPECT_EQ(BitMismatch(Run(cpu, implementation.name, packed, x, 15), baseline), "")
+            << implementation.name << " " << InfoOf(dtype).name;
+      }
+    }
+  }
+}
+
+TEST_F(LinearTest, DenseProductsHaveTheSameBitsWhereFmaIsFast) {
+  if (DetectCpuIsa() < CpuIsa::kAvx512) {
+    GTEST_SKIP() << "needs two sets to compare";
+  }
+  CpuFixture cpu(2);
+  for (const DType dtype : kWeightTypes) {
+    const Packed packed(cpu.Context(), rng_, {{{dtype, 50}}, 256}, ActivationMode::kFp32);
+    const std::vector<float> x = RandomFloats(rng_, 15 * 256);
+    EXPECT_EQ(BitMismatch(Run(cpu, "avx2", packed, x, 15), Run(cpu, "avx512_vnni", packed, x, 15)),
+              "")
+        << InfoOf(dtype).name;
+  }
+}
+
+// Codes and activations at their extremes, where narrow sums would saturate.
+TEST_F(LinearTest, ExtremeCodesDoNotSaturate) {
+  CpuFixture cpu(1);
+  for (const DType dtype : {DType::kQ4_0, DType::kQ4_1, DType::kQ8_0, DType::kQ5_1, DType::kQ6_K}) {
+    for (const uint8_t code : {0x00, 0x80, 0xff, 0x7f}) {
+      Packed packed(cpu.Context(), rng_, {{{dtype, 16}}, 256}, ActivationMode::kBlock8);
+      HostWeight& weight = packed.parts[0];
+      std::fill(weight.bytes.begin(), weight.bytes.end(), code);
+      const uint16_t one = FloatToHalf(1.0f);
+      const auto block_bytes = static_cast<size_t>(InfoOf(dtype).block_bytes);
+      for (size_t block = 0; block < weight.bytes.size(); block += block_bytes) {
+        const size_t d_at = dtype == DType::kQ6_K ? offsetof(BlockQ6K, d) : 0;
+        std::memcpy(&weight.bytes[block + d_at], &one, 2);
+        if (GroupInfoOf(dtype).has_min) {
+          std::memcpy(&weight.bytes[block + 2], &one, 2);
+        }
+      }
+      const TensorView view = weight.View();
+      packed.weight = *PackWeight(cpu.Context(), {&view, 1}, ActivationMode::kBlock8);
+      for (const float value : {127.0f, -127.0f}) {
+        const std::vector<float> x(256, value);
+        const Expected expected = Multiply(packed.parts, x, 1, ActivationMode::kBlock8);
+        for (const std::string_view name : {"", "baseline", "reference"}) {
+          EXPECT_EQ(Mismatch(Run(cpu, name, packed, x, 1), expected.values, {.rtol = 1e-5}), "");
+        }
+        for (const CpuIsa isa : AvailableIsas()) {
+          CpuFixture limited(1, isa);
+          EXPECT_EQ(Mismatch(Run(limited, {}, packed, x, 1), expected.values, {.rtol = 1e-5}), "")
+              << CpuIsaName(isa) << " " << InfoOf(dtype).name << " code " << int{code};
+        }
+      }
+    }
+  }
+}
+
+TEST_F(LinearTest, ZeroTinyAndNonFiniteActivations) {
+  CpuFixture cpu(1);
+  const Packed packed(cpu.Context(), rng_, {{{DType::kQ4_1, 16}}, 64}, ActivationMode::kBlock8);
+  for (const Implementation<Args>& implementation : CpuList()) {
+    std::vector<float> x(64, 0.0f);
+    EXPECT_EQ(Run(cpu, implementation.name, packed, x, 1)[3], 0.0f) << implementation.name;
+    x[1] = 1e-42f;
+    EXPECT_EQ(Run(cpu, implementation.name, packed, x, 1)[3], 0.0f) << implementation.name;
+    for (const float bad : {std::numeric_limits<float>::infinity(), NAN}) {
+      x[40] = bad;
+      EXPECT_TRUE(std::isnan(Run(cpu, implementation.name, packed, x, 1)[3]))
+          << implementation.name;
+    }
+  }
+}
+
+TEST_F(LinearTest, NoRowsDoNothing) {
+  CpuFixture cpu(2);
+  const Packed packed(cpu.Context(), rng_, {{{DType::kQ8_0, 48}}, 64}, ActivationMode::kBlock8);
+  EXPECT_THAT(Run(cpu, {}, packed, {}, 0), ::testing::IsEmpty());
+}
+
+TEST_F(LinearTest, NothingIsAllocatedOnceWarm) {
+  CpuFixture cpu(2);
+  const Packed packed(cpu.Context(), rng_, {{{DType::kQ4_1, 48}, {DType::kF32, 7}}, 64},
+                      ActivationMode::kBlock8);
+  const std::vector<float> x = RandomFloats(rng_, 20 * 64);
+  Run(cpu, {}, packed, x, 20);
+  const size_t capacity = cpu.workspace().capacity();
+  for (int i = 0; i < 100; ++i) {
+    Run(cpu, {}, packed, x, 20);
+  }
+  EXPECT_EQ(cpu.workspace().capacity(), capacity);
+}
+
+TEST_F(LinearTest, PackedBytesStayNearTheFile) {
+  CpuFixture cpu(1);
+  const auto bits = [&](DType dtype) {
+    const Packed packed(cpu.Context(), rng_, {{{dtype, 64}}, 512}, ActivationMode::kBlock8);
+    return static_cast<double>(packed.weight->bytes()) * 8 / (64 * 512);
+  };
+  EXPECT_EQ(bits(DType::kQ4_0), 4.5);
+  EXPECT_EQ(bits(DType::kQ4_1), 5.0);
+  EXPECT_EQ(bits(DType::kQ8_0), 8.5);
+}
+
+class LinearErrorTest : public LinearTest {
+ protected:
+  // The message of the error that `change` to a valid call causes.
+  template <typename Change>
+  std::string ErrorOf(const Change& change) {
+    const Packed packed(cpu_.Context(), rng_, {{{DType::kQ8_0, 16}}, 32}, ActivationMode::kBlock8);
+    std::vector<float> x(4 * 64);
+    std::vector<float> out(4 * 32);
+    Args args{.x = TensorView(x.data(), DType::kF32, {4, 32}),
+              .weight = packed.weight.get(),
+              .bias = {},
+              .out = TensorView(out.data(), DType::kF32, {4, 16})};
+    change(args);
+    const Status status = linear::Run(cpu_.Context(), args);
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+    return status.message();
+  }
+
+  CpuFixture cpu_{1};
+};
+
+TEST_F(LinearErrorTest, WrongArgumentsAreNamed) {
+  using ::testing::HasSubstr;
+  float data[64] = {};
+  EXPECT_THAT(ErrorOf([](Args& a) { a.weight = nullptr; }), HasSubstr("no weight"));
+  EXPECT_THAT(ErrorOf([&](Args& a) { a.x = TensorView(data, DType::kF32, {2, 31}); }),
+              HasSubstr("x is f32 [2, 31]"));
+  EXPECT_THAT(ErrorOf([&](Args& a) { a.x = TensorView(data, DType::kF16, {4, 32}); }),
+              HasSubstr("x is f16"));
+  EXPECT_THAT(ErrorOf([&](Args& a) { a.out = TensorView(data, DType::kF32, {3, 16}); }),
+              HasSubstr("needs f32 [4, 16]"));
+  EXPECT_THAT(ErrorOf([&](Args& a) { a.out = TensorView(data, DType::kF32, {4, 16}, {8, 1}); }),
+              HasSubstr("must not overlap"));
+  EXPECT_THAT(ErrorOf([&](Args& a) { a.bias = TensorView(data, DType::kF32, {15}); }),
+              HasSubstr("bias is f32 [15]"));
+}
+
+TEST_F(LinearErrorTest, WeightsThatCannotBePackedAreNamed) {
+  using ::testing::HasSubstr;
+  std::vector<uint8_t> data(4096);
+  const auto error = [&](std::vector<TensorView> views, StatusCode code) {
+    const auto packed = PackWeight(cpu_.Context(), views, ActivationMode::kBlock8);
+    EXPECT_EQ(packed.status().code(), code);
+    return packed.status().message();
+  };
+  const TensorView q8(data.data(), DType::kQ8_0, {4, 64});
+  EXPECT_THAT(error({}, StatusCode::kInvalidArgument), HasSubstr("no weight"));
+  EXPECT_THAT(
+      error({q8, TensorView(data.data(), DType::kQ8_0, {4, 32})}, StatusCode::kInvalidArgument),
+      HasSubstr("q8_0 [4, 32]"));
+  EXPECT_THAT(error({TensorView(data.data(), DType::kQ8_0, {4, 40})}, StatusCode::kInvalidArgument),
+              HasSubstr("whole blocks"));
+  EXPECT_THAT(error({TensorView(data.data(), DType::kF32, {4})}, StatusCode::kInvalidArgument),
+              HasSubstr("f32 [4]"));
+  EXPECT_THAT(error({TensorView(data.data(), DType::kI32, {4, 4})}, StatusCode::kUnsupported),
+              HasSubstr("i32"));
+}
+
+}  // namespace
+}  // namespace quire::ops::linear

@@ -1,0 +1,21 @@
+// Activations as the sum of two 8-bit terms: one product of twice the rows, then a sum of row
+// pairs.
+#pragma once
+
+#include "ops/linear/linear.h"
+
+namespace quire::ops::linear {
+
+// A product of 2 M rows: row 2 t is row t of x rounded to 8-bit codes, row 2 t + 1 what that lost.
+struct SplitProblem {
+  Args args;  // x [2 M, K] and out [2 M, N] in the workspace
+};
+
+// Builds the problem for valid `args`, in the context's workspace. A row depends on its own x
+// alone.
+SplitProblem SplitActivations(const OpContext& context, const Args& args);
+
+// args.out = (or +=) the sums of the pairs of split.args.out, plus the bias.
+void SumTerms(const OpContext& context, const SplitProblem& split, const Args& args);
+
+}  // namespace quire::ops::linear
