@@ -1,0 +1,131 @@
+// Paged attention for AVX2 with FMA and F16C: two registers per vector, the same bits as AVX-512.
+#include "ops/paged_attention/cpu_schedule.h"
+#include "platform/cpu/isa_targets.h"
+
+#if QUIRE_HAVE_X86
+
+#include <algorithm>
+#include <atomic>
+#include <limits>
+#include <utility>
+
+QUIRE_BEGIN_AVX2
+#include "ops/paged_attention/cpu_kernel.h"
+
+namespace quire::ops::paged_attention::cpu {
+
+namespace {
+
+struct Avx2Vector {
+  static constexpr int kRegisters = 8;
+  using V = Avx2Vector;
+  __m256 lo;
+  __m256 hi;
+
+  static V Zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+  static V Broadcast(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+  static V Load(const float* from) { return {_mm256_loadu_ps(from), _mm256_loadu_ps(from + 8)}; }
+  static V Load(const F16* from) {
+    return {_mm256_cvtph_ps(LoadBits(from)), _mm256_cvtph_ps(LoadBits(from + 8))};
+  }
+  static V Load(const BF16* from) { return {Widen(LoadBits(from)), Widen(LoadBits(from + 8))}; }
+  static void Store(float* to, V a) {
+    _mm256_storeu_ps(to, a.lo);
+    _mm256_storeu_ps(to + 8, a.hi);
+  }
+
+  static V Add(V a, V b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
+  static V Sub(V a, V b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
+  static V Mul(V a, V b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
+  static V Div(V a, V b) { return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)}; }
+  static V Fma(V a, V b, V c) {
+    return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
+  }
+  // Both give b where a lane of it is a NaN.
+  static V Max(V a, V b) { return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
+  static V Min(V a, V b) { return {_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)}; }
+  static V Round(V a) {
+    constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+    return {_mm256_round_ps(a.lo, kNearest), _mm256_round_ps(a.hi, kNearest)};
+  }
+  // a * 2^n for whole n; right where the result is normal.
+  static V TimesPowerOf2(V a, V n) { return {AddExponent(a.lo, n.lo), AddExponent(a.hi, n.hi)}; }
+  // a where not x < limit, else 0.
+  static V ZeroWhereLess(V x, V limit, V a) {
+    return {_mm256_and_ps(_mm256_cmp_ps(x.lo, limit.lo, _CMP_NLT_UQ), a.lo),
+            _mm256_and_ps(_mm256_cmp_ps(x.hi, limit.hi, _CMP_NLT_UQ), a.hi)};
+  }
+  // a in the lanes [begin, end), else fill.
+  static V KeepLanes(V a, int begin, int end, V fill) {
+    return {KeepHalf(a.lo, begin, end, fill.lo), KeepHalf(a.hi, begin - 8, end - 8, fill.hi)};
+  }
+  static float First(V a) { return _mm256_cvtss_f32(a.lo); }
+  static float LargestLane(V a) {
+    const __m256 by8 = _mm256_max_ps(a.lo, a.hi);
+    const __m128 by4 = _mm_max_ps(_mm256_castps256_ps128(by8), _mm256_extractf128_ps(by8, 1));
+    const __m128 by2 = _mm_max_ps(by4, _mm_movehl_ps(by4, by4));
+    return _mm_cvtss_f32(_mm_max_ss(by2, _mm_movehdup_ps(by2)));
+  }
+  // The tree of all sums over lanes: i + (i + 8), then i + (i + 4), i + (i + 2), i + (i + 1).
+  static float SumLanes(V a) {
+    const __m256 by8 = _mm256_add_ps(a.lo, a.hi);
+    const __m128 by4 = _mm_add_ps(_mm256_castps256_ps128(by8), _mm256_extractf128_ps(by8, 1));
+    const __m128 by2 = _mm_add_ps(by4, _mm_movehl_ps(by4, by4));
+    return _mm_cvtss_f32(_mm_add_ss(by2, _mm_movehdup_ps(by2)));
+  }
+  // The first two levels of that tree for four vectors: four lanes each.
+  static V SumToQuarters(V a, V b, V c, V d) {
+    return {AddHalves(_mm256_add_ps(a.lo, a.hi), _mm256_add_ps(b.lo, b.hi)),
+            AddHalves(_mm256_add_ps(c.lo, c.hi), _mm256_add_ps(d.lo, d.hi))};
+  }
+  // The last two levels for what four SumToQuarters made; sums in the order of the sixteen vectors.
+  static V SumQuarters(V a, V b, V c, V d) {
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256 lo = AddEven(AddPairs(a.lo, b.lo), AddPairs(c.lo, d.lo));
+    const __m256 hi = AddEven(AddPairs(a.hi, b.hi), AddPairs(c.hi, d.hi));
+    return {_mm256_permutevar8x32_ps(_mm256_unpacklo_ps(lo, hi), order),
+            _mm256_permutevar8x32_ps(_mm256_unpackhi_ps(lo, hi), order)};
+  }
+
+ private:
+  template <class T>
+  static __m128i LoadBits(const T* from) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  }
+  static __m256 Widen(__m128i bits) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+  }
+  static __m256 AddExponent(__m256 a, __m256 n) {
+    const __m256i shifted = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), shifted));
+  }
+  static __m256 KeepHalf(__m256 a, int begin, int end, __m256 fill) {
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i outside = _mm256_or_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32(begin), lane),
+                                            _mm256_cmpgt_epi32(lane, _mm256_set1_epi32(end - 1)));
+    return _mm256_blendv_ps(a, fill, _mm256_castsi256_ps(outside));
+  }
+  static __m256 AddHalves(__m256 a, __m256 b) {
+    return _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+  }
+  static __m256 AddPairs(__m256 a, __m256 b) {
+    const __m256d x = _mm256_castps_pd(a);
+    const __m256d y = _mm256_castps_pd(b);
+    return _mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(x, y)),
+                         _mm256_castpd_ps(_mm256_unpackhi_pd(x, y)));
+  }
+  static __m256 AddEven(__m256 ab, __m256 cd) {
+    return _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x88), _mm256_shuffle_ps(ab, cd, 0xdd));
+  }
+};
+
+}  // namespace
+
+Kernels Avx2Kernels() {
+  return KernelsOf<Avx2Vector>();
+}
+
+}  // namespace quire::ops::paged_attention::cpu
+QUIRE_END_TARGET
+
+#endif
