@@ -1,0 +1,117 @@
+// KvCache: the pages of all sequences of an engine, and what can be shared between them.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <vector>
+
+#include "base/status.h"
+#include "kv_cache/page_pool.h"
+#include "kv_cache/page_table.h"
+#include "kv_cache/prefix_tree.h"
+
+namespace quire {
+
+struct KvCacheOptions {
+  int32_t page_size = 16;  // tokens
+  int32_t num_pages = 0;
+  bool prefix_caching = true;  // off: nothing is matched or kept, every page has one owner
+
+  // Errors: invalid_argument naming the value.
+  Status Validate() const;
+};
+
+struct KvCacheStats {
+  int32_t free_pages = 0;
+  int32_t cached_pages = 0;
+  int32_t owned_pages = 0;
+  // Since the start:
+  int64_t queried_tokens = 0;      // of the sequences started
+  int64_t hit_tokens = 0;          // of those, found in the prefix tree
+  int64_t evicted_pages = 0;       // cached pages whose content was thrown away for new tokens
+  int64_t deduplicated_pages = 0;  // computed twice, the second copy given back
+};
+
+// Names a sequence between StartSequence and Release; never used twice.
+using KvSequenceId = int64_t;
+
+// Page tables over one pool, and a prefix tree that keeps whole computed pages for whoever comes
+// with the same tokens. Holds no KV itself. The caller computes KV into the slots of Table() and
+// says with Publish what has been written: only then may another sequence match it. One thread at a
+// time.
+class KvCache {
+ public:
+  // REQUIRES: options.Validate() is OK.
+  explicit KvCache(const KvCacheOptions& options);
+
+  const KvCacheOptions& options() const { return options_; }
+  int32_t page_size() const { return options_.page_size; }
+  int64_t capacity_tokens() const { return int64_t{options_.num_pages} * options_.page_size; }
+  // Pages that can be had now: free ones and cached ones.
+  int32_t available_pages() const { return pool_.num_free() + pool_.num_cached(); }
+
+  struct Prefix {
+    int32_t tokens = 0;        // a multiple of the page size
+    int32_t cached_pages = 0;  // of the matched pages, those that would no longer be available
+  };
+  // What StartSequence would match, without any effect. Linear in the match's length.
+  Prefix Lookup(std::span<const int32_t> tokens) const;
+
+  struct Started {
+    KvSequenceId id = 0;
+    int32_t matched = 0;  // first tokens whose KV is already there; the table's length
+  };
+  // A new sequence that will hold `tokens`. Takes the longest published prefix in whole pages, at
+  // most tokens.size() - 1 tokens: the last one must be computed to have logits. REQUIRES: tokens
+  // is not empty.
+  Started StartSequence(std::span<const int32_t> tokens);
+
+  // Room for `tokens` more tokens at the end of the sequence, evicting cached pages if none are
+  // free. False, and nothing changed, if there are not enough pages.
+  [[nodiscard]] bool Extend(KvSequenceId id, int32_t tokens);
+  // The most tokens for which Extend would succeed now, up to `limit`.
+  int32_t RoomFor(KvSequenceId id, int32_t limit) const;
+
+  // Says that the KV of `tokens`, the sequence's history from its start, has been written. Whole
+  // pages enter the tree; a page that the tree already has for the same history replaces the
+  // sequence's own in its table before the copy is given back. No step that writes or reads this
+  // sequence may be in flight.
+  // REQUIRES: tokens.size() <= Table(id).length(); what was published before is a prefix of it.
+  void Publish(KvSequenceId id, std::span<const int32_t> tokens);
+
+  // Forgets the tokens from `length` on. REQUIRES: nothing beyond `length` was published in a whole
+  // page.
+  void Truncate(KvSequenceId id, int32_t length);
+  // Ends the sequence. Its published pages stay cached, the others are free.
+  void Release(KvSequenceId id);
+
+  const PageTable& Table(KvSequenceId id) const { return At(id).table; }
+  int32_t num_sequences() const { return static_cast<int32_t>(sequences_.size()); }
+  KvCacheStats stats() const;
+
+  // Pool, tree and tables agree: free + cached + owned is all pages; owners of a page are exactly
+  // the tables that hold it; a table's published pages are the tree's and the rest is writable by
+  // it alone. Linear in everything. Errors: internal.
+  Status CheckInvariants() const;
+
+ private:
+  struct Sequence {
+    PageTable table;
+    PrefixTree::NodeId node = PrefixTree::kRoot;  // where its published pages end; locked
+    int32_t published_pages = 0;
+  };
+
+  const Sequence& At(KvSequenceId id) const;
+  Sequence& At(KvSequenceId id) { return const_cast<Sequence&>(std::as_const(*this).At(id)); }
+  Status CheckSequence(KvSequenceId id, const Sequence& sequence) const;
+
+  KvCacheOptions options_;
+  PagePool pool_;
+  PrefixTree tree_;
+  std::map<KvSequenceId, Sequence> sequences_;
+  KvSequenceId next_id_ = 1;
+  KvCacheStats totals_;  // the counters since the start; its page counts are unused
+};
+
+}  // namespace quire

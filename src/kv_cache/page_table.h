@@ -1,0 +1,54 @@
+// PageTable: the pages of one sequence, in order, and how many tokens they hold.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kv_cache/page_pool.h"
+
+namespace quire {
+
+// Token t is at offset t % page_size of pages()[t / page_size]. Every page but the last is full,
+// and there is no page without a token. Must be empty when it is destroyed or its pages are lost to
+// the pool.
+class PageTable {
+ public:
+  // REQUIRES: page_size is a power of two.
+  explicit PageTable(int32_t page_size) : page_size_(page_size) {}
+
+  int32_t page_size() const { return page_size_; }
+  int32_t length() const { return length_; }  // tokens
+  const std::vector<int32_t>& pages() const { return pages_; }
+
+  // Tokens that the last page still takes.
+  int32_t room_in_last_page() const {
+    return static_cast<int32_t>(pages_.size()) * page_size_ - length_;
+  }
+  // Pages that `tokens` more tokens take from the pool: the rest of the last page is used first.
+  int32_t NewPagesFor(int32_t tokens) const;
+
+  // Room for `tokens` more tokens: the rest of the last page, then whole pages, then one partly
+  // filled page.
+  // REQUIRES: tokens >= 0, pool.num_free() >= NewPagesFor(tokens).
+  void Extend(int32_t tokens, PagePool& pool);
+  // Full pages of the prefix tree behind this table's own full pages; becomes an owner of each.
+  // REQUIRES: length() is a multiple of the page size.
+  void AppendShared(std::span<const int32_t> pages, PagePool& pool);
+  // Points entry `index` at `page` of the prefix tree, which holds the same tokens, and gives the
+  // old page back.
+  void ReplaceWithShared(int32_t index, int32_t page, PagePool& pool);
+  // Keeps the first `length` tokens and gives back exactly the pages that hold none of them.
+  // REQUIRES: 0 <= length <= length().
+  void Truncate(int32_t length, PagePool& pool);
+
+  // Where a token's K and V are: page * page_size + offset. REQUIRES: 0 <= position < length().
+  int64_t SlotOf(int32_t position) const;
+
+ private:
+  int32_t page_size_;
+  int32_t length_ = 0;
+  std::vector<int32_t> pages_;
+};
+
+}  // namespace quire
