@@ -1,0 +1,54 @@
+// AttentionBackend: one way to run a step's attention over the paged cache.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+#include "ops/batch.h"
+#include "ops/implementation.h"
+#include "ops/paged_kv_view.h"
+#include "platform/device.h"
+#include "tensor/tensor_view.h"
+
+namespace quire {
+
+// One layer's share of a step. T = the batch's rows.
+struct LayerAttention {
+  PagedKvView cache;         // this layer's pages; the batch's slots are written
+  TensorView query;          // f32 [T, Hq, D]; T and H may be strided
+  TensorView key;            // f32 [T, Hkv, D]; likewise
+  TensorView value;          // f32 [T, Hkv, D]; likewise
+  TensorView out;            // f32 [T, Hq, D] contiguous
+  float scale = 1.0f;        // of the dot products
+  int32_t window_left = -1;  // a query at p sees keys p - window_left .. p; -1 = all before it
+  float logit_soft_cap = 0;  // c > 0: scores become c * tanh(score / c)
+};
+
+// Plan() once a step, then Run() once a layer. One thread at a time.
+class AttentionBackend {
+ public:
+  virtual ~AttentionBackend() = default;
+
+  virtual std::string_view name() const = 0;
+
+  // Takes what the layers of the step share. `batch` must stay alive and unchanged until the next
+  // Plan. Errors: invalid_argument (arrays of the batch that contradict each other).
+  virtual Status Plan(const Batch& batch) = 0;
+
+  // Writes the keys and values of the step's rows into their slots, then attends. A row's result
+  // depends, bit for bit, on its query, its position and the keys and values before it alone.
+  virtual Status Run(const ops::OpContext& context, const LayerAttention& layer) = 0;
+};
+
+// The backend called `name`, or for "auto" the best that supports the problem; `reason` says why,
+// for the log. Errors: not_found (unknown name, listing those that are known), unsupported (head
+// size, page size or type, saying what is allowed).
+Result<std::unique_ptr<AttentionBackend>> ChooseAttentionBackend(std::string_view name,
+                                                                 PlatformKind platform,
+                                                                 int32_t head_dim,
+                                                                 int32_t page_size, DType dtype,
+                                                                 std::string& reason);
+
+}  // namespace quire
