@@ -1,0 +1,55 @@
+// The gated feed-forward network: down(activation(gate(x)) * up(x)).
+#pragma once
+
+#include <memory>
+
+#include "model/layers/weight_reader.h"
+#include "ops/act_and_mul/act_and_mul.h"
+
+namespace quire {
+
+class GatedMlp {
+ public:
+  GatedMlp() = default;
+  // Reads "<prefix>ffn_{gate,up,down}.weight".
+  static Result<GatedMlp> Load(WeightReader& reader, const ModelConfig& config,
+                               const std::string& prefix, ops::act_and_mul::Activation activation) {
+    GatedMlp mlp;
+    mlp.activation_ = activation;
+    mlp.size_ = config.ffn_size;
+    QUIRE_ASSIGN_OR_RETURN(mlp.gate_up_,
+                           reader.Linear({{prefix + "ffn_gate.weight", config.ffn_size},
+                                          {prefix + "ffn_up.weight", config.ffn_size}},
+                                         config.hidden_size));
+    QUIRE_ASSIGN_OR_RETURN(
+        mlp.down_,
+        reader.Linear({{prefix + "ffn_down.weight", config.hidden_size}}, config.ffn_size));
+    return mlp;
+  }
+
+  // out = mlp(x), or out += mlp(x); x, out [T, hidden] f32, not overlapping.
+  Status Forward(const ops::OpContext& context, const TensorView& x, const TensorView& out,
+                 bool accumulate) const {
+    const Workspace::Scope scope(context.workspace);
+    const int64_t rows = x.dim(0);
+    const TensorView gate_up(
+        context.workspace.Allocate<float>(static_cast<size_t>(rows * 2 * size_)), DType::kF32,
+        {rows, 2 * size_});
+    QUIRE_RETURN_IF_ERROR(
+        ops::linear::Run(context, {.x = x, .weight = gate_up_.get(), .bias = {}, .out = gate_up}));
+    const TensorView gated = gate_up.Columns(0, size_);
+    QUIRE_RETURN_IF_ERROR(ops::act_and_mul::Run(
+        context, {.gate_up = gate_up, .out = gated, .activation = activation_}));
+    return ops::linear::Run(
+        context,
+        {.x = gated, .weight = down_.get(), .bias = {}, .out = out, .accumulate = accumulate});
+  }
+
+ private:
+  ops::act_and_mul::Activation activation_ = ops::act_and_mul::Activation::kSilu;
+  int64_t size_ = 0;
+  std::shared_ptr<const ops::linear::PackedWeight> gate_up_;
+  std::shared_ptr<const ops::linear::PackedWeight> down_;
+};
+
+}  // namespace quire
