@@ -1,0 +1,96 @@
+#include "scheduler/request.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+
+namespace quire {
+
+Status RequestSpec::Validate() const {
+  if (prompt.empty()) {
+    return InvalidArgument("the prompt has no tokens; send at least one");
+  }
+  if (max_new_tokens < 1) {
+    return InvalidArgument("max_new_tokens is ", max_new_tokens, "; it must be at least 1");
+  }
+  if (min_tokens < 0 || min_tokens > max_new_tokens) {
+    return InvalidArgument("min_tokens is ", min_tokens, "; it must be 0 to max_new_tokens, ",
+                           max_new_tokens);
+  }
+  return sampling.Validate();
+}
+
+std::string_view FinishReasonName(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop: return "stop";
+    case FinishReason::kLength: return "length";
+    case FinishReason::kCancelled: return "cancelled";
+    case FinishReason::kError: return "error";
+  }
+  return "unknown";
+}
+
+Request::Request(RequestSpec spec, uint64_t arrival, int32_t max_context)
+    : spec_(std::move(spec)),
+      arrival_(arrival),
+      num_prompt_(static_cast<int32_t>(spec_.prompt.size())),
+      max_tokens_(static_cast<int32_t>(
+          std::min<int64_t>(int64_t{num_prompt_} + spec_.max_new_tokens, max_context))),
+      tokens_(std::move(spec_.prompt)) {
+  QUIRE_CHECK_LT(num_prompt_, max_tokens_) << "request " << id() << " has no room for a token";
+}
+
+KvSequenceId Request::sequence() const {
+  QUIRE_CHECK(sequence_.has_value()) << "request " << id() << " has no sequence";
+  return *sequence_;
+}
+
+void Request::Start(KvSequenceId sequence, int32_t matched) {
+  QUIRE_CHECK(state_ == RequestState::kWaiting || state_ == RequestState::kPreempted);
+  QUIRE_CHECK_LT(matched, num_tokens());
+  if (state_ == RequestState::kWaiting) {
+    cached_prompt_tokens_ = matched;
+  }
+  state_ = RequestState::kRunning;
+  sequence_ = sequence;
+  computed_ = matched;
+}
+
+void Request::Preempt() {
+  QUIRE_CHECK(state_ == RequestState::kRunning) << "request " << id() << " is not running";
+  state_ = RequestState::kPreempted;
+  sequence_.reset();
+  computed_ = 0;
+}
+
+void Request::Advance(int32_t rows) {
+  QUIRE_CHECK(state_ == RequestState::kRunning) << "request " << id() << " is not running";
+  QUIRE_CHECK_LE(rows, remaining());
+  computed_ += rows;
+}
+
+void Request::Append(int32_t token) {
+  QUIRE_CHECK_EQ(remaining(), 0) << "a token of request " << id() << " is drawn too early";
+  tokens_.push_back(token);
+  if (IsStop(token)) {
+    Finish(FinishReason::kStop);
+  } else if (num_tokens() >= max_tokens_) {
+    Finish(FinishReason::kLength);
+  }
+}
+
+void Request::Finish(FinishReason reason) {
+  QUIRE_CHECK(state_ != RequestState::kFinished) << "request " << id() << " finishes twice";
+  state_ = RequestState::kFinished;
+  finish_reason_ = reason;
+}
+
+bool Request::IsStop(int32_t token) const {
+  if (spec_.ignore_eos || num_generated() <= spec_.min_tokens) {
+    return false;
+  }
+  return std::ranges::find(spec_.stop_token_ids, token) != spec_.stop_token_ids.end();
+}
+
+}  // namespace quire

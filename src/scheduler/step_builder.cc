@@ -1,0 +1,52 @@
+#include "scheduler/step_builder.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+
+namespace quire {
+
+StepBuilder::StepBuilder(uint64_t serial) {
+  step_.serial = serial;
+  step_.batch.query_start.push_back(0);
+}
+
+void StepBuilder::Add(const Request& request, const PageTable& table, int32_t rows) {
+  QUIRE_CHECK_GE(rows, 1);
+  QUIRE_CHECK_LE(rows, request.remaining());
+  QUIRE_CHECK_EQ(table.length(), request.computed() + rows);
+  Batch& batch = step_.batch;
+  const int32_t first_row = batch.num_tokens();
+  for (int32_t position = request.computed(); position < table.length(); ++position) {
+    batch.tokens.push_back(request.tokens()[position]);
+    batch.positions.push_back(position);
+    batch.slot_mapping.push_back(table.SlotOf(position));
+  }
+  batch.query_start.push_back(batch.num_tokens());
+  batch.kv_length.push_back(table.length());
+  batch.max_pages = std::max(batch.max_pages, static_cast<int32_t>(table.pages().size()));
+  tables_.push_back(&table);
+
+  const bool samples = rows == request.remaining();
+  step_.sequences.push_back(
+      {.id = request.id(), .first_row = first_row, .num_rows = rows, .samples = samples});
+  if (samples) {
+    batch.logit_rows.push_back(batch.num_tokens() - 1);
+    step_.sampling.push_back(request.sampling());
+    step_.sample_positions.push_back(request.num_generated());
+  }
+}
+
+Step StepBuilder::Finish() && {
+  QUIRE_CHECK(!tables_.empty());
+  Batch& batch = step_.batch;
+  batch.page_table.assign(tables_.size() * batch.max_pages, -1);
+  for (size_t b = 0; b < tables_.size(); ++b) {
+    std::ranges::copy(tables_[b]->pages(),
+                      batch.page_table.begin() + static_cast<ptrdiff_t>(b) * batch.max_pages);
+  }
+  return std::move(step_);
+}
+
+}  // namespace quire

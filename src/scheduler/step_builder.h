@@ -1,0 +1,28 @@
+// StepBuilder: from chosen rows to the arrays of a Batch.
+#pragma once
+
+#include <cstdint>
+
+#include "kv_cache/page_table.h"
+#include "scheduler/request.h"
+#include "scheduler/step.h"
+
+namespace quire {
+
+class StepBuilder {
+ public:
+  explicit StepBuilder(uint64_t serial);
+
+  // Adds the next `rows` tokens of `request`, whose KV goes to the end of `table`.
+  // REQUIRES: table.length() == request.computed() + rows, 1 <= rows <= request.remaining().
+  void Add(const Request& request, const PageTable& table, int32_t rows);
+
+  // The step; REQUIRES: at least one Add.
+  Step Finish() &&;
+
+ private:
+  Step step_;
+  std::vector<const PageTable*> tables_;
+};
+
+}  // namespace quire
