@@ -1,0 +1,222 @@
+#include "engine/engine.h"
+
+#include <ctime>
+
+#include "base/log.h"
+#include "ops/topk_topp_sampling/topk_topp_sampling.h"
+
+namespace quire {
+
+namespace {
+
+EngineEvent ErrorEvent(uint64_t request_id, Status error) {
+  EngineEvent event;
+  event.request_id = request_id;
+  event.finished = true;
+  event.reason = FinishReason::kError;
+  event.error = std::move(error);
+  return event;
+}
+
+EngineEvent ToEngineEvent(TokenEvent&& from) {
+  EngineEvent event;
+  event.request_id = from.id;
+  event.has_token = from.token.has_value();
+  if (from.token.has_value()) {
+    event.sampled = *std::move(from.token);
+  }
+  event.finished = from.finish_reason.has_value();
+  event.reason = from.finish_reason.value_or(FinishReason::kStop);
+  event.cached_tokens = from.cached_prompt_tokens;
+  return event;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options) {
+  std::unique_ptr<Engine> engine(new Engine());
+  engine->options_ = options;
+  QUIRE_ASSIGN_OR_RETURN(GgufFile opened, GgufFile::Open(options.model_path));
+  const auto file = std::make_shared<const GgufFile>(std::move(opened));
+  ModelInfo& info = engine->model_;
+  QUIRE_ASSIGN_OR_RETURN(info.tokenizer, Tokenizer::FromGguf(*file));
+  QUIRE_ASSIGN_OR_RETURN(ChatTemplate chat_template,
+                         ChatTemplate::FromGguf(*file, *info.tokenizer));
+  info.chat_template = std::make_unique<ChatTemplate>(std::move(chat_template));
+  QUIRE_ASSIGN_OR_RETURN(engine->runner_, ModelRunner::Create(file, options));
+  const ModelConfig& config = engine->runner_->config();
+  if (config.vocab_size < info.tokenizer->vocab_size()) {
+    return CorruptData("model: '", file->path(), "' has ", config.vocab_size, " embeddings but ",
+                       info.tokenizer->vocab_size(), " tokens");
+  }
+  info.id = config.name;
+  info.created_unix_s = std::time(nullptr);
+  for (int32_t id = 0; id < info.tokenizer->vocab_size(); ++id) {
+    if (info.tokenizer->IsEndOfGeneration(id)) {
+      info.stop_token_ids.push_back(id);
+    }
+  }
+  QUIRE_RETURN_IF_ERROR(engine->CreateScheduler());
+  return engine;
+}
+
+Status Engine::CreateScheduler() {
+  const KvCacheOptions cache = {.page_size = options_.page_size,
+                                .num_pages = runner_->kv().num_pages(),
+                                .prefix_caching = options_.prefix_cache};
+  QUIRE_RETURN_IF_ERROR(cache.Validate());
+  cache_ = std::make_unique<KvCache>(cache);
+  model_.max_context = runner_->max_context();
+  if (cache_->capacity_tokens() < model_.max_context) {
+    model_.max_context = static_cast<int32_t>(cache_->capacity_tokens());
+    LogWarning(StrCat("the kv cache holds ", model_.max_context,
+                      " tokens, fewer than the context of ", runner_->max_context(),
+                      ": requests are limited to that; see --kv-memory"));
+  }
+  const SchedulerConfig config = {.max_running = options_.max_running,
+                                  .step_token_budget = options_.step_token_budget,
+                                  .max_prefill_chunk = options_.max_prefill_chunk,
+                                  .max_context = model_.max_context,
+                                  .max_waiting = options_.max_waiting};
+  QUIRE_RETURN_IF_ERROR(config.Validate());
+  scheduler_ = std::make_unique<Scheduler>(config, *cache_);
+  return OkStatus();
+}
+
+Status Engine::Add(RequestSpec request) {
+  for (const int32_t token : request.prompt) {
+    if (token < 0 || token >= runner_->config().vocab_size) {
+      return InvalidArgument("prompt token ", token, " is outside the vocabulary of ",
+                             runner_->config().vocab_size, " tokens");
+    }
+  }
+  return scheduler_->Add(std::move(request));
+}
+
+void Engine::Cancel(uint64_t request_id, std::vector<EngineEvent>& events) {
+  if (scheduler_->Cancel(request_id)) {
+    EngineEvent event;
+    event.request_id = request_id;
+    event.finished = true;
+    event.reason = FinishReason::kCancelled;
+    events.push_back(std::move(event));
+  }
+}
+
+bool Engine::HasWork() const {
+  return !scheduler_->idle();
+}
+
+void Engine::Step(std::vector<EngineEvent>& events) {
+  const int64_t start_ns = clock_.NowNs();
+  const std::optional<quire::Step> step = scheduler_->Schedule();
+  if (!step.has_value()) {
+    return;
+  }
+  const auto sampled = RunAndSample(*step, events);
+  if (!sampled.ok()) {
+    Abandon(*step, sampled.status(), events);
+    return;
+  }
+  CountRows(*step);
+  for (TokenEvent& event : scheduler_->Commit(*step, *sampled)) {
+    generated_tokens_ += event.token.has_value() ? 1 : 0;
+    events.push_back(ToEngineEvent(std::move(event)));
+  }
+  last_step_seconds_ = static_cast<double>(clock_.NowNs() - start_ns) * 1e-9;
+}
+
+Result<std::vector<SampledToken>> Engine::RunAndSample(const quire::Step& step,
+                                                       std::vector<EngineEvent>& events) {
+  QUIRE_ASSIGN_OR_RETURN(const TensorView logits, runner_->Run(step.batch));
+  if (options_.on_logits) {
+    ReportLogits(step, logits);
+  }
+  std::vector<SampledToken> sampled(step.sampling.size());
+  const Status all =
+      ops::topk_topp_sampling::Run(runner_->context(), {.logits = logits,
+                                                        .params = step.sampling,
+                                                        .positions = step.sample_positions,
+                                                        .out = sampled});
+  if (all.ok()) {
+    return sampled;
+  }
+  // A row that cannot be sampled ends its own request only.
+  size_t row = 0;
+  for (const quire::Step::Sequence& sequence : step.sequences) {
+    if (!sequence.samples) {
+      continue;
+    }
+    const Status status = Sample(step, logits, row, std::span(sampled).subspan(row, 1));
+    if (!status.ok() && scheduler_->Cancel(sequence.id)) {
+      LogError(StrCat("request ", sequence.id, ": ", status.message()));
+      events.push_back(ErrorEvent(sequence.id, status));
+    }
+    ++row;
+  }
+  return sampled;
+}
+
+Status Engine::Sample(const quire::Step& step, const TensorView& logits, size_t row,
+                      std::span<SampledToken> out) {
+  const auto index = static_cast<int64_t>(row);
+  return ops::topk_topp_sampling::Run(
+      runner_->context(), {.logits = logits.Rows(index, index + 1),
+                           .params = std::span(step.sampling).subspan(row, 1),
+                           .positions = std::span(step.sample_positions).subspan(row, 1),
+                           .out = out});
+}
+
+// A decode row computes the token drawn last; all other rows are prefill.
+void Engine::CountRows(const quire::Step& step) {
+  size_t drawn = 0;
+  for (const quire::Step::Sequence& sequence : step.sequences) {
+    const bool decodes =
+        sequence.samples && sequence.num_rows == 1 && step.sample_positions[drawn] > 0;
+    prompt_tokens_ += decodes ? 0 : static_cast<uint64_t>(sequence.num_rows);
+    drawn += sequence.samples ? 1 : 0;
+  }
+}
+
+void Engine::ReportLogits(const quire::Step& step, const TensorView& logits) const {
+  const auto size = static_cast<size_t>(logits.dim(1));
+  size_t row = 0;
+  for (const quire::Step::Sequence& sequence : step.sequences) {
+    if (sequence.samples) {
+      options_.on_logits(sequence.id, step.sample_positions[row],
+                         {logits.as<float>() + row * size, size});
+      ++row;
+    }
+  }
+}
+
+void Engine::Abandon(const quire::Step& step, const Status& error,
+                     std::vector<EngineEvent>& events) {
+  LogError(StrCat("step ", step.serial, " failed: ", error.message()));
+  for (const TokenEvent& event : scheduler_->Abandon(step)) {
+    events.push_back(ErrorEvent(event.id, error));
+  }
+}
+
+EngineStats Engine::stats() const {
+  const SchedulerStats scheduler = scheduler_->stats();
+  const KvCacheStats cache = cache_->stats();
+  EngineStats stats;
+  stats.steps = static_cast<uint64_t>(scheduler.steps);
+  stats.prompt_tokens = prompt_tokens_;
+  stats.generated_tokens = generated_tokens_;
+  stats.prefix_query_tokens = static_cast<uint64_t>(cache.queried_tokens);
+  stats.prefix_hit_tokens = static_cast<uint64_t>(cache.hit_tokens);
+  stats.preemptions = static_cast<uint64_t>(scheduler.preemptions);
+  stats.requests_finished = static_cast<uint64_t>(scheduler.finished);
+  stats.running = scheduler.num_running;
+  stats.waiting = scheduler.num_waiting;
+  stats.pages_total = cache_->options().num_pages;
+  stats.pages_free = cache.free_pages;
+  stats.pages_cached = cache.cached_pages;
+  stats.pages_owned = cache.owned_pages;
+  stats.last_step_seconds = last_step_seconds_;
+  return stats;
+}
+
+}  // namespace quire

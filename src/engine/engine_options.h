@@ -1,0 +1,41 @@
+// What a user can choose about an engine.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+
+#include "tensor/dtype.h"
+
+namespace quire {
+
+struct EngineOptions {
+  std::string model_path;  // a GGUF file
+
+  int32_t threads = 0;          // compute threads; 0 = one per core
+  std::string instruction_set;  // "avx512", "avx2", "baseline"; empty = the machine's best
+  std::string attention_backend = "auto";
+  std::string
+      implementation;  // run this implementation of every operator, e.g. "reference"; empty = best
+  bool exact_activations = false;  // fp32 products on expanded weights instead of 8-bit activations
+
+  int32_t page_size = 64;  // tokens of a KV page, a power of two up to 256
+  DType kv_dtype = DType::kF16;
+  int64_t kv_memory_bytes = 0;  // of the KV pool; 0 = a quarter of the free memory, at most 4 GiB
+  bool prefix_cache = true;
+
+  int32_t max_context = 0;          // tokens of prompt and output; 0 = the model's own
+  int32_t max_running = 64;         // sequences in one step
+  int32_t step_token_budget = 512;  // tokens in one step
+  int32_t max_prefill_chunk = 512;  // prompt tokens of one sequence in one step
+  int32_t max_waiting = 1024;       // requests in the queue
+
+  // Called on the engine's thread with the share of the model loaded so far, 0 .. 1.
+  std::function<void(double)> on_load_progress = [](double) {};
+  // Called on the engine's thread with the logits [V] behind the generated token number `index` of
+  // a request (from 0), before it is drawn. For tests and tools; empty = off.
+  std::function<void(uint64_t request_id, int64_t index, std::span<const float> logits)> on_logits;
+};
+
+}  // namespace quire

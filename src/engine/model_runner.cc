@@ -1,0 +1,107 @@
+#include "engine/model_runner.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+
+namespace quire {
+
+namespace {
+
+constexpr int64_t kDefaultKvBytes = int64_t{4} << 30;
+
+Result<CpuIsa> ParseIsa(const std::string& name) {
+  if (name.empty()) {
+    return DetectCpuIsa();
+  }
+  for (const CpuIsa isa : {CpuIsa::kBaseline, CpuIsa::kAvx2, CpuIsa::kAvx512}) {
+    if (name == CpuIsaName(isa)) {
+      return isa;
+    }
+  }
+  return InvalidArgument("instruction set '", name, "' is unknown; use baseline, avx2 or avx512");
+}
+
+Result<int32_t> ContextLimit(const ModelConfig& config, int32_t asked) {
+  if (asked < 0 || asked > config.max_context) {
+    return InvalidArgument("context of ", asked, " tokens is outside what the model '", config.name,
+                           "' was made for; use 1 .. ", config.max_context);
+  }
+  return asked == 0 ? config.max_context : asked;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(std::shared_ptr<const GgufFile> file,
+                                                         const EngineOptions& options) {
+  std::unique_ptr<ModelRunner> runner(new ModelRunner());
+  runner->implementation_ = options.implementation;
+  QUIRE_ASSIGN_OR_RETURN(const CpuIsa isa, ParseIsa(options.instruction_set));
+  QUIRE_ASSIGN_OR_RETURN(runner->device_, CpuDevice::Create(options.threads, isa));
+  QUIRE_ASSIGN_OR_RETURN(runner->stream_, runner->device_->CreateStream());
+  runner->workspace_ = std::make_unique<Workspace>(*runner->device_);
+
+  using ops::linear::ActivationMode;
+  const ModelLoadOptions load = {
+      .activations = options.exact_activations ? ActivationMode::kFp32 : ActivationMode::kBlock8,
+      .on_progress = options.on_load_progress,
+  };
+  QUIRE_ASSIGN_OR_RETURN(runner->model_, LoadModel(runner->context(), std::move(file), load));
+  QUIRE_ASSIGN_OR_RETURN(runner->max_context_, ContextLimit(runner->config(), options.max_context));
+  QUIRE_RETURN_IF_ERROR(runner->CreateKv(options));
+  return runner;
+}
+
+Status ModelRunner::CreateKv(const EngineOptions& options) {
+  const KvLayout layout = {.num_layers = config().num_layers,
+                           .num_kv_heads = config().num_kv_heads,
+                           .head_dim = config().head_dim,
+                           .dtype = options.kv_dtype,
+                           .page_size = options.page_size};
+  QUIRE_RETURN_IF_ERROR(layout.Validate());
+  std::string reason;
+  QUIRE_ASSIGN_OR_RETURN(
+      attention_, ChooseAttentionBackend(options.attention_backend, PlatformKind::kCpu,
+                                         layout.head_dim, layout.page_size, layout.dtype, reason));
+  int64_t bytes = options.kv_memory_bytes;
+  if (bytes == 0) {
+    QUIRE_ASSIGN_OR_RETURN(const size_t available, device_->AvailableMemory());
+    bytes = std::min(kDefaultKvBytes, static_cast<int64_t>(available) / 4);
+  }
+  const int64_t pages = PagesThatFit(layout, bytes);
+  if (pages < 1) {
+    return ResourceExhausted("kv memory of ", bytes, " bytes is less than one page of ",
+                             layout.page_size, " tokens, which takes ", layout.BytesPerPage(),
+                             " bytes; give more with --kv-memory or use a smaller --page-size");
+  }
+  const int64_t most_pages = int64_t{1} << 24;
+  QUIRE_ASSIGN_OR_RETURN(
+      KvStorage kv,
+      KvStorage::Create(*device_, layout, static_cast<int32_t>(std::min(pages, most_pages))));
+  kv_.emplace(std::move(kv));
+  LogInfo(StrCat("attention backend ", attention_->name(), ": ", reason));
+  LogInfo(StrCat("kv cache: ", kv_->num_pages(), " pages of ", layout.page_size, " tokens, ",
+                 InfoOf(layout.dtype).name, ", ", layout.BytesPerToken(), " bytes per token, ",
+                 kv_->bytes() >> 20, " MiB"));
+  return OkStatus();
+}
+
+Status ModelRunner::ReserveLogits(int64_t rows) {
+  if (logits_.view().defined() && logits_.view().dim(0) >= rows) {
+    return OkStatus();
+  }
+  QUIRE_ASSIGN_OR_RETURN(
+      logits_, Tensor::Create(*device_, DType::kF32, {rows, int64_t{config().vocab_size}}));
+  return OkStatus();
+}
+
+Result<TensorView> ModelRunner::Run(const Batch& batch) {
+  const auto rows = static_cast<int64_t>(batch.logit_rows.size());
+  QUIRE_RETURN_IF_ERROR(ReserveLogits(std::max<int64_t>(rows, 1)));
+  const TensorView logits = logits_.view().Rows(0, rows);
+  QUIRE_RETURN_IF_ERROR(attention_->Plan(batch));
+  QUIRE_RETURN_IF_ERROR(model_->Forward(context(), batch, *attention_, *kv_, logits));
+  return logits;
+}
+
+}  // namespace quire

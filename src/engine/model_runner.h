@@ -1,0 +1,55 @@
+// ModelRunner: a model with its device, stream, scratch memory, KV storage and attention backend;
+// runs steps.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "attention/attention_backend.h"
+#include "engine/engine_options.h"
+#include "kv_cache/kv_storage.h"
+#include "model/model.h"
+#include "ops/implementation.h"
+#include "platform/cpu/cpu_device.h"
+
+namespace quire {
+
+// One thread at a time.
+class ModelRunner {
+ public:
+  // Loads the model of `file` and takes the KV memory. Errors: those of the model loader;
+  // unsupported or invalid_argument (an option's value, naming it); resource_exhausted (KV memory
+  // that does not fit, or that holds less than one page, saying how much would).
+  static Result<std::unique_ptr<ModelRunner>> Create(std::shared_ptr<const GgufFile> file,
+                                                     const EngineOptions& options);
+
+  const ModelConfig& config() const { return model_->config(); }
+  int32_t max_context() const { return max_context_; }
+  int threads() const { return device_->threads(); }
+  std::string_view instruction_set() const { return CpuIsaName(device_->isa()); }
+  const KvStorage& kv() const { return *kv_; }
+  // What every operator call gets.
+  ops::OpContext context() { return {*stream_, *workspace_, implementation_}; }
+
+  // Runs one step: writes the batch's keys and values, returns logits [R, V] f32 of
+  // batch.logit_rows. They stay valid until the next call.
+  Result<TensorView> Run(const Batch& batch);
+
+ private:
+  ModelRunner() = default;
+  Status CreateKv(const EngineOptions& options);
+  Status ReserveLogits(int64_t rows);
+
+  std::string implementation_;
+  int32_t max_context_ = 0;
+  std::unique_ptr<CpuDevice> device_;
+  std::unique_ptr<Stream> stream_;
+  std::unique_ptr<Workspace> workspace_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<AttentionBackend> attention_;
+  std::optional<KvStorage> kv_;
+  Tensor logits_;  // [rows reserved, V]
+};
+
+}  // namespace quire
