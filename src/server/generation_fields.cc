@@ -1,0 +1,119 @@
+#include "server/generation_fields.h"
+
+#include <limits>
+#include <nlohmann/json.hpp>
+
+namespace quire {
+
+namespace {
+
+constexpr int64_t kInt32Max = std::numeric_limits<int32_t>::max();
+
+void ReadSampling(FieldReader& reader, GenerationFields& fields) {
+  SamplingParams& sampling = fields.sampling;
+  reader.Number("temperature", 0.0, 2.0, false, &sampling.temperature);
+  reader.Number("top_p", 0.0, 1.0, true, &sampling.top_p);
+  reader.Number("min_p", 0.0, 1.0, false, &sampling.min_p);
+  int64_t top_k = 0;
+  reader.Integer("top_k", -1, kInt32Max, &top_k);  // -1 and 0 = off
+  sampling.top_k = static_cast<int32_t>(top_k);
+  if (reader.Find("seed") != nullptr) {
+    int64_t seed = 0;
+    reader.Integer("seed", std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max(),
+                   &seed);
+    sampling.seed = static_cast<uint64_t>(seed);
+    fields.has_seed = true;
+  }
+}
+
+void ReadLength(FieldReader& reader, GenerationFields& fields) {
+  for (const char* name : {"max_tokens", "max_completion_tokens"}) {  // the newer name wins
+    if (reader.Find(name) == nullptr) continue;
+    int64_t count = 0;
+    reader.Integer(name, 1, kInt32Max, &count);
+    fields.max_tokens = static_cast<int32_t>(count);
+  }
+}
+
+void ReadStop(FieldReader& reader, GenerationFields& fields) {
+  reader.TextList("stop", kMaxStopStrings, &fields.stop);
+  for (const std::string& stop : fields.stop) {
+    if (stop.size() <= kMaxStopBytes) continue;
+    reader.Fail("stop",
+                StrCat("field \"stop\" has a string of ", stop.size(),
+                       " bytes; it may have at most ", kMaxStopBytes),
+                "invalid_value");
+  }
+  reader.IntegerList("stop_token_ids", 0, kInt32Max, 64, &fields.stop_token_ids);
+}
+
+void ReadStream(FieldReader& reader, GenerationFields& fields) {
+  reader.Boolean("stream", &fields.stream);
+  const Json* options = reader.Find("stream_options");
+  if (options == nullptr) return;
+  if (!options->is_object()) return reader.FailType("stream_options", *options, "an object");
+  if (!fields.stream) {
+    return reader.Fail(
+        "stream_options",
+        "field \"stream_options\" is only allowed when \"stream\" is true; remove it",
+        "invalid_value");
+  }
+  FieldReader inner(*options, "stream_options.");
+  inner.Boolean("include_usage", &fields.include_usage);
+  if (!inner.ok()) reader.Fail("stream_options", inner.error().message, inner.error().code);
+}
+
+void RefuseUnsupported(FieldReader& reader) {
+  const Json none = Json::array();
+  const Json empty = Json::object();
+  for (const char* name : {"presence_penalty", "frequency_penalty", "min_tokens"}) {
+    reader.Refuse(name, {Json(0)});
+  }
+  for (const char* name : {"repetition_penalty", "length_penalty"}) reader.Refuse(name, {Json(1)});
+  for (const char* name : {"tools", "functions", "bad_words", "allowed_token_ids"}) {
+    reader.Refuse(name, {none});
+  }
+  for (const char* name : {"tool_choice", "function_call"}) {
+    reader.Refuse(name, {Json("none"), Json("auto")});  // without tools both mean: no call
+  }
+  for (const char* name :
+       {"use_beam_search", "include_stop_str_in_output", "continue_final_message"}) {
+    reader.Refuse(name, {Json(false)});
+  }
+  for (const char* name :
+       {"skip_special_tokens", "spaces_between_special_tokens", "add_generation_prompt"}) {
+    reader.Refuse(name, {Json(true)});
+  }
+  for (const char* name :
+       {"chat_template", "prompt_logprobs", "truncate_prompt_tokens", "audio", "prediction",
+        "reasoning_effort", "web_search_options", "suffix", "guided_json", "guided_regex",
+        "guided_choice", "guided_grammar", "structured_outputs", "grammar", "json_schema"}) {
+    reader.Refuse(name, {});
+  }
+  reader.Refuse("logit_bias", {empty});
+  reader.Refuse("chat_template_kwargs", {empty});
+  reader.Refuse("modalities", {Json::array({"text"})});
+  reader.Refuse("response_format", {Json::object({{"type", "text"}})});
+}
+
+}  // namespace
+
+GenerationFields ReadGenerationFields(FieldReader& reader) {
+  GenerationFields fields;
+  reader.Text("model", &fields.model);
+  ReadSampling(reader, fields);
+  int64_t n = 1;
+  reader.Integer("n", 1, kMaxChoices, &n);
+  fields.n = static_cast<int32_t>(n);
+  ReadStream(reader, fields);
+  ReadStop(reader, fields);
+  ReadLength(reader, fields);
+  reader.Boolean("ignore_eos", &fields.ignore_eos);
+  RefuseUnsupported(reader);
+  // Picking the best of several is left out, but asking for as many as are returned changes
+  // nothing.
+  reader.Refuse("best_of", {Json(n)});
+  return fields;
+}
+
+}  // namespace quire
