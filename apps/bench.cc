@@ -1,0 +1,181 @@
+#include "apps/bench.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "engine/engine.h"
+
+namespace quire {
+
+namespace {
+
+struct Round {
+  double prefill_tok_s =
+      0;  // prompt tokens of all streams / time until the last stream's first token
+  double decode_tok_s = 0;    // tokens of all streams / time, over steps that only decode
+  double first_token_ms = 0;  // until the first stream's first token
+  double step_ms = 0;         // median decode step
+};
+
+double Median(std::vector<double> values) {
+  if (values.empty()) {
+    return 0;
+  }
+  std::sort(values.begin(), values.end());
+  const size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+class Bench {
+ public:
+  Bench(Engine& engine, const BenchOptions& options) : engine_(engine), options_(options) {}
+
+  Result<Round> Run() {
+    const auto context = DrawTokens(options_.context);
+    if (options_.context > 0) {
+      QUIRE_RETURN_IF_ERROR(AddRequest(context, 1));
+      while (engine_.HasWork()) {
+        QUIRE_RETURN_IF_ERROR(Step());
+      }
+    }
+    for (int32_t i = 0; i < options_.batch; ++i) {
+      std::vector<int32_t> prompt = context;
+      const auto own = DrawTokens(options_.prompt_tokens);
+      prompt.insert(prompt.end(), own.begin(), own.end());
+      QUIRE_RETURN_IF_ERROR(AddRequest(std::move(prompt), options_.output_tokens));
+    }
+    return Measure();
+  }
+
+ private:
+  std::vector<int32_t> DrawTokens(int32_t count) {
+    const int32_t vocab = engine_.runner().config().vocab_size;
+    std::uniform_int_distribution<int32_t> draw(std::min(vocab - 1, 300), vocab - 1);
+    std::vector<int32_t> tokens;
+    for (int32_t i = 0; i < count; ++i) {
+      tokens.push_back(draw(random_));
+    }
+    return tokens;
+  }
+
+  Status AddRequest(std::vector<int32_t> prompt, int32_t max_new_tokens) {
+    RequestSpec request;
+    request.id = next_id_++;
+    request.prompt = std::move(prompt);
+    request.sampling.temperature = 0;
+    request.max_new_tokens = max_new_tokens;
+    request.ignore_eos = true;
+    return engine_.Add(std::move(request));
+  }
+
+  Status Step() {
+    events_.clear();
+    engine_.Step(events_);
+    for (const EngineEvent& event : events_) {
+      QUIRE_RETURN_IF_ERROR(event.error);
+    }
+    return OkStatus();
+  }
+
+  Result<Round> Measure() {
+    Round round;
+    const uint64_t prompt_before = engine_.stats().prompt_tokens;
+    const int64_t start_ns = clock_.NowNs();
+    std::vector<double> steps_ms;
+    double decode_seconds = 0;
+    double decode_tokens = 0;
+    while (engine_.HasWork()) {
+      const uint64_t prefilled = engine_.stats().prompt_tokens;
+      const int64_t step_ns = clock_.NowNs();
+      QUIRE_RETURN_IF_ERROR(Step());
+      const int64_t now_ns = clock_.NowNs();
+      const uint64_t prefilled_now = engine_.stats().prompt_tokens;
+      if (prefilled_now > prefilled) {
+        const double elapsed = static_cast<double>(now_ns - start_ns) * 1e-9;
+        round.prefill_tok_s = static_cast<double>(prefilled_now - prompt_before) / elapsed;
+        if (round.first_token_ms == 0 && !events_.empty()) {
+          round.first_token_ms = elapsed * 1e3;
+        }
+      } else if (static_cast<int32_t>(events_.size()) == options_.batch) {
+        decode_seconds += static_cast<double>(now_ns - step_ns) * 1e-9;
+        decode_tokens += static_cast<double>(events_.size());
+        steps_ms.push_back(static_cast<double>(now_ns - step_ns) * 1e-6);
+      }
+    }
+    round.decode_tok_s = decode_seconds > 0 ? decode_tokens / decode_seconds : 0;
+    round.step_ms = Median(steps_ms);
+    return round;
+  }
+
+  Engine& engine_;
+  const BenchOptions& options_;
+  SteadyClock clock_;
+  std::mt19937_64 random_{42};
+  uint64_t next_id_ = 1;
+  std::vector<EngineEvent> events_;
+};
+
+double MedianOf(const std::vector<Round>& rounds, double Round::* field) {
+  std::vector<double> values;
+  for (const Round& round : rounds) {
+    values.push_back(round.*field);
+  }
+  return Median(values);
+}
+
+void Print(const std::vector<Round>& rounds, const Engine& engine,
+           const EngineOptions& engine_options, const BenchOptions& options) {
+  nlohmann::ordered_json out;
+  out["model"] = engine.model().id;
+  out["threads"] = engine.runner().threads();
+  out["instruction_set"] = engine.runner().instruction_set();
+  out["page_size"] = engine_options.page_size;
+  out["kv_type"] = InfoOf(engine_options.kv_dtype).name;
+  out["prompt_tokens"] = options.prompt_tokens;
+  out["output_tokens"] = options.output_tokens;
+  out["batch"] = options.batch;
+  out["context"] = options.context;
+  out["rounds"] = options.rounds;
+  out["prefill_tok_s"] = MedianOf(rounds, &Round::prefill_tok_s);
+  out["decode_tok_s"] = MedianOf(rounds, &Round::decode_tok_s);
+  out["first_token_ms"] = MedianOf(rounds, &Round::first_token_ms);
+  out["decode_step_ms"] = MedianOf(rounds, &Round::step_ms);
+  if (options.json) {
+    std::printf("%s\n", out.dump().c_str());
+    return;
+  }
+  for (const auto& [key, value] : out.items()) {
+    std::printf("%-16s %s\n", key.c_str(), value.dump().c_str());
+  }
+}
+
+}  // namespace
+
+int RunBench(const EngineOptions& engine_options, const BenchOptions& options) {
+  SetLogLevel(LogLevel::kWarning);
+  auto engine = Engine::Create(engine_options);
+  if (!engine.ok()) {
+    std::fprintf(stderr, "quire bench: %s\n", engine.status().message().c_str());
+    return 1;
+  }
+  Bench bench(**engine, options);
+  std::vector<Round> rounds;
+  for (int32_t i = 0; i <= options.rounds; ++i) {
+    auto round = bench.Run();
+    if (!round.ok()) {
+      std::fprintf(stderr, "quire bench: %s\n", round.status().message().c_str());
+      return 1;
+    }
+    if (i > 0) {
+      rounds.push_back(*round);
+    }
+  }
+  Print(rounds, **engine, engine_options, options);
+  return 0;
+}
+
+}  // namespace quire

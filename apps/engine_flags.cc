@@ -1,0 +1,52 @@
+#include "apps/engine_flags.h"
+
+#include <CLI/CLI.hpp>
+#include <map>
+
+namespace quire {
+
+void AddEngineFlags(CLI::App& command, EngineOptions& options) {
+  static const std::map<std::string, DType> kKvTypes = {
+      {"f32", DType::kF32}, {"f16", DType::kF16}, {"bf16", DType::kBF16}};
+  command.add_option("-m,--model", options.model_path, "GGUF file to load")->required();
+  command.add_option("-t,--threads", options.threads, "compute threads; 0 = one per core")
+      ->capture_default_str();
+  command
+      .add_option("-c,--max-context", options.max_context,
+                  "most tokens of prompt and output together; 0 = the model's own")
+      ->capture_default_str();
+  command.add_option("--page-size", options.page_size, "tokens of a KV page: 1, 2, 4 ... 256")
+      ->capture_default_str();
+  command.add_option("--kv-type", options.kv_dtype, "element type of the KV cache")
+      ->transform(CLI::CheckedTransformer(kKvTypes))
+      ->default_str("f16");
+  command
+      .add_option(
+          "--kv-memory", options.kv_memory_bytes,
+          "memory of the KV cache, e.g. 2GiB; 0 = a quarter of the free memory, at most 4 GiB")
+      ->transform(CLI::AsSizeValue(false))
+      ->capture_default_str();
+  command.add_flag("!--no-prefix-cache", options.prefix_cache, "share nothing between requests");
+  command.add_option("--max-running", options.max_running, "sequences in one step")
+      ->capture_default_str();
+  command.add_option("--step-token-budget", options.step_token_budget, "tokens in one step")
+      ->capture_default_str();
+  command
+      .add_option("--max-prefill-chunk", options.max_prefill_chunk,
+                  "prompt tokens of one sequence in one step")
+      ->capture_default_str();
+  command.add_option("--max-waiting", options.max_waiting, "requests in the queue")
+      ->capture_default_str();
+  command.add_option("--attention-backend", options.attention_backend, "attention backend by name")
+      ->capture_default_str();
+  command.add_option(
+      "--isa", options.instruction_set,
+      "highest instruction set to use: avx512, avx2 or baseline; default the machine's best");
+  command.add_option("--implementation", options.implementation,
+                     "operator implementation to use everywhere, e.g. reference");
+  command.add_flag(
+      "--exact", options.exact_activations,
+      "fp32 products on expanded weights instead of 8-bit activations: slow, for comparisons");
+}
+
+}  // namespace quire
