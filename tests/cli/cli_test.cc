@@ -1,0 +1,142 @@
+// The quire command as a user runs it: exit codes, messages, and a served request.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace quire {
+namespace {
+
+using testing::HasSubstr;
+
+struct Outcome {
+  int exit_code = -1;
+  std::string output;  // standard output and error
+};
+
+// Runs "quire <arguments>" through the shell.
+Outcome Quire(const std::string& arguments) {
+  Outcome outcome;
+  const std::string command = std::string(QUIRE_BINARY) + " " + arguments + " 2>&1 < /dev/null";
+  FILE* pipe = ::popen(command.c_str(), "r");
+  std::array<char, 4096> buffer;
+  while (const size_t size = std::fread(buffer.data(), 1, buffer.size(), pipe)) {
+    outcome.output.append(buffer.data(), size);
+  }
+  const int status = ::pclose(pipe);
+  outcome.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  return outcome;
+}
+
+std::string Model() {
+  return QUIRE_SMOLLM2_GGUF;
+}
+
+// A file in the test's temporary folder, removed at the end.
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(const std::string& content)
+      : path_(testing::TempDir() + "quire_cli_" + std::to_string(::getpid()) + ".gguf") {
+    std::ofstream(path_, std::ios::binary) << content;
+  }
+  ~TemporaryFile() { std::filesystem::remove(path_); }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+TEST(Cli, HelpNamesTheCommands) {
+  const Outcome outcome = Quire("--help");
+  EXPECT_EQ(outcome.exit_code, 0);
+  for (const char* command : {"serve", "chat", "generate", "bench", "inspect"}) {
+    EXPECT_THAT(outcome.output, HasSubstr(command));
+  }
+}
+
+TEST(Cli, UnknownCommandFails) {
+  EXPECT_NE(Quire("frobnicate").exit_code, 0);
+}
+
+TEST(Cli, MissingModelIsNamed) {
+  const Outcome outcome = Quire("generate --model /nowhere/model.gguf hello");
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.output, HasSubstr("/nowhere/model.gguf"));
+}
+
+TEST(Cli, NotAGgufIsRefused) {
+  const TemporaryFile file("this is no model");
+  const Outcome outcome = Quire("generate --model " + file.path() + " hello");
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.output, HasSubstr("GGUF"));
+}
+
+TEST(Cli, TruncatedModelIsRefused) {
+  std::string head(1 << 20, '\0');
+  std::ifstream(Model(), std::ios::binary)
+      .read(head.data(), static_cast<std::streamsize>(head.size()));
+  const TemporaryFile file(head);
+  const Outcome outcome = Quire("generate --model " + file.path() + " hello");
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.output, HasSubstr(file.path()));
+}
+
+TEST(Cli, PageSizeThatIsNoPowerOfTwoIsRefused) {
+  const Outcome outcome = Quire("generate --page-size 48 --model " + Model() + " hello");
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.output, HasSubstr("48"));
+}
+
+TEST(Cli, KvMemoryBelowOnePageIsRefused) {
+  const Outcome outcome = Quire("generate --kv-memory 1000 --model " + Model() + " hello");
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.output, HasSubstr("1000"));
+}
+
+TEST(Cli, KvMemoryBeyondTheMachineSaysWhatWouldFit) {
+  const Outcome outcome = Quire("generate --kv-memory 900TiB --model " + Model() + " hello");
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.output, HasSubstr("fit"));
+}
+
+TEST(Cli, UnknownAttentionBackendListsTheKnown) {
+  const Outcome outcome = Quire("generate --attention-backend nope --model " + Model() + " hello");
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.output, HasSubstr("paged_cpu"));
+}
+
+TEST(Cli, InspectShowsTensorsAndKvBytes) {
+  const Outcome outcome = Quire("inspect " + Model());
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_THAT(outcome.output, HasSubstr("blk.29.ffn_down.weight"));
+  EXPECT_THAT(outcome.output, HasSubstr("llama.context_length"));
+}
+
+TEST(Cli, GenerateIsReproducible) {
+  const std::string arguments =
+      "generate --temperature 0 --max-tokens 5 --model " + Model() + " 'The capital of France is'";
+  const Outcome first = Quire(arguments);
+  EXPECT_EQ(first.exit_code, 0);
+  EXPECT_THAT(first.output, HasSubstr("Paris"));
+  EXPECT_EQ(Quire(arguments).output, first.output);
+}
+
+TEST(Cli, BenchPrintsJson) {
+  const Outcome outcome = Quire(
+      "bench latency --prompt-tokens 16 --output-tokens 4 --rounds 1 --json --model " + Model());
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  const auto json = nlohmann::json::parse(outcome.output);
+  EXPECT_GT(json["prefill_tok_s"].get<double>(), 0);
+  EXPECT_GT(json["decode_tok_s"].get<double>(), 0);
+}
+
+}  // namespace
+}  // namespace quire

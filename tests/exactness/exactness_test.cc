@@ -1,0 +1,58 @@
+// A request's logits depend on its own tokens alone: alone or among others, any chunking, page size
+// and thread count, cold or from the prefix cache, preempted or not.
+#include <gtest/gtest.h>
+
+#include "base/test_seed.h"
+#include "exactness/plan_runner.h"
+
+namespace quire {
+namespace {
+
+constexpr size_t kRequests = 16;
+constexpr int kPlansPerModel = 100;
+
+void ExpectPrefixOf(const Trace& found, const Trace& whole, const ExactnessPlan::Arrival& arrival) {
+  ASSERT_LE(found.tokens.size(), whole.tokens.size());
+  if (arrival.cancel_step < 0) {
+    ASSERT_EQ(found.tokens.size(), whole.tokens.size());
+  }
+  for (size_t i = 0; i < found.tokens.size(); ++i) {
+    ASSERT_EQ(found.logit_hashes[i], whole.logit_hashes[i])
+        << "logits of request " << arrival.request << " differ at token " << i;
+    ASSERT_EQ(found.tokens[i], whole.tokens[i]) << "request " << arrival.request << " token " << i;
+  }
+}
+
+void RunPlans(const std::string& model_path, uint64_t salt) {
+  std::mt19937_64 random(TestSeed() + salt);
+  const Workload workload(model_path, kRequests, random);
+  uint64_t preemptions = 0;
+  uint64_t cached_tokens = 0;
+  for (int i = 0; i < kPlansPerModel; ++i) {
+    const ExactnessPlan plan = workload.DrawPlan(random);
+    SCOPED_TRACE(StrCat("plan ", i, ": ", Describe(plan)));
+    const Workload::Served served = workload.Serve(plan);
+    for (size_t r = 0; r < plan.arrivals.size(); ++r) {
+      ASSERT_NO_FATAL_FAILURE(ExpectPrefixOf(
+          served.traces[r], workload.Alone(plan.arrivals[r].request), plan.arrivals[r]));
+    }
+    preemptions += served.preemptions;
+    cached_tokens += served.cached_tokens;
+  }
+  std::printf("%d plans, %llu preemptions, %llu tokens from the prefix cache\n", kPlansPerModel,
+              static_cast<unsigned long long>(preemptions),
+              static_cast<unsigned long long>(cached_tokens));
+  EXPECT_GT(preemptions, 0u) << "no plan preempted: the plans test too little";
+  EXPECT_GT(cached_tokens, 0u) << "no plan hit the prefix cache: the plans test too little";
+}
+
+TEST(Exactness, SmolLm2Plans) {
+  RunPlans(QUIRE_SMOLLM2_GGUF, 1);
+}
+
+TEST(Exactness, Gemma3Plans) {
+  RunPlans(QUIRE_GEMMA3_GGUF, 2);
+}
+
+}  // namespace
+}  // namespace quire

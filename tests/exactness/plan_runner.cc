@@ -1,0 +1,191 @@
+#include "exactness/plan_runner.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace quire {
+
+namespace {
+
+constexpr int32_t kFirstOrdinaryToken =
+    300;  // past the special and byte tokens of both vocabularies
+constexpr int32_t kOrdinaryTokens = 40000;
+constexpr int64_t kAmpleKvTokens = 16384;
+
+// FNV-1a over the 32-bit patterns.
+uint64_t HashBits(std::span<const float> values) {
+  uint64_t hash = 0xcbf29ce484222325;
+  for (const float value : values) {
+    uint32_t bits = 0;
+    std::memcpy(&bits, &value, sizeof(bits));
+    hash = (hash ^ bits) * 0x100000001b3;
+  }
+  return hash;
+}
+
+int64_t Draw(std::mt19937_64& random, int64_t low, int64_t high) {
+  return std::uniform_int_distribution<int64_t>(low, high)(random);
+}
+
+template <size_t kCount>
+int32_t Pick(std::mt19937_64& random, const int32_t (&choices)[kCount]) {
+  return choices[Draw(random, 0, kCount - 1)];
+}
+
+std::vector<int32_t> DrawTokens(std::mt19937_64& random, int64_t count) {
+  std::vector<int32_t> tokens;
+  for (int64_t i = 0; i < count; ++i) {
+    tokens.push_back(static_cast<int32_t>(
+        Draw(random, kFirstOrdinaryToken, kFirstOrdinaryToken + kOrdinaryTokens)));
+  }
+  return tokens;
+}
+
+EngineOptions OptionsOf(const ExactnessPlan& plan, const std::string& model_path) {
+  EngineOptions options;
+  options.model_path = model_path;
+  options.threads = plan.threads;
+  options.page_size = plan.page_size;
+  options.max_prefill_chunk = plan.max_prefill_chunk;
+  options.step_token_budget = plan.step_token_budget;
+  options.max_running = plan.max_running;
+  options.prefix_cache = plan.prefix_cache;
+  return options;
+}
+
+// Bytes of a pool of `tokens` tokens of the model.
+int64_t KvBytes(const std::string& model_path, int64_t tokens, const EngineOptions& options) {
+  const auto file = GgufFile::Open(model_path);
+  EXPECT_TRUE(file.ok()) << file.status().message();
+  const auto config = ReadModelConfig(*file);
+  EXPECT_TRUE(config.ok()) << config.status().message();
+  const KvLayout layout = {config->num_layers, config->num_kv_heads, config->head_dim,
+                           options.kv_dtype, options.page_size};
+  return (tokens + options.page_size - 1) / options.page_size * layout.BytesPerPage();
+}
+
+}  // namespace
+
+std::string Describe(const ExactnessPlan& plan) {
+  std::string text = StrCat("page ", plan.page_size, ", threads ", plan.threads, ", chunk ",
+                            plan.max_prefill_chunk, ", budget ", plan.step_token_budget,
+                            ", running ", plan.max_running, ", kv tokens ", plan.kv_tokens,
+                            ", prefix cache ", plan.prefix_cache, ", requests");
+  for (const ExactnessPlan::Arrival& arrival : plan.arrivals) {
+    text += StrCat(" ", arrival.request, "@", arrival.step);
+  }
+  return text;
+}
+
+Workload::Workload(std::string model_path, size_t count, std::mt19937_64& random)
+    : model_path_(std::move(model_path)) {
+  const std::vector<int32_t> shared = DrawTokens(random, 300);
+  for (size_t i = 0; i < count; ++i) {
+    RequestSpec request;
+    // Every third one has a short prompt and a long answer: such requests outgrow a tight pool
+    // together.
+    const bool grows = i % 3 == 0;
+    const int64_t prefix = grows ? 0 : Pick(random, {0, 30, 64, 130, 200});
+    request.prompt.assign(shared.begin(), shared.begin() + prefix);
+    const auto own = DrawTokens(random, Draw(random, 1, grows ? 10 : i % 8 == 7 ? 400 : 40));
+    request.prompt.insert(request.prompt.end(), own.begin(), own.end());
+    request.sampling.temperature = i % 2 == 0 ? 0.0f : 0.9f;
+    request.sampling.top_p = i % 4 == 1 ? 0.9f : 1.0f;
+    request.sampling.top_k = i % 4 == 3 ? 50 : 0;
+    request.sampling.seed = random();
+    request.max_new_tokens =
+        static_cast<int32_t>(grows ? Draw(random, 20, 30) : Draw(random, 1, 8));
+    request.ignore_eos = true;
+    requests_.push_back(std::move(request));
+  }
+  for (size_t i = 0; i < count; ++i) {
+    ExactnessPlan alone;
+    alone.arrivals = {{.request = i}};
+    alone.kv_tokens = kAmpleKvTokens;
+    alone_.push_back(Serve(alone).traces[0]);
+  }
+}
+
+int64_t Workload::LargestRequest(const ExactnessPlan& plan) const {
+  int64_t most = 0;
+  for (const ExactnessPlan::Arrival& arrival : plan.arrivals) {
+    const RequestSpec& request = requests_[arrival.request];
+    most = std::max(most, static_cast<int64_t>(request.prompt.size()) + request.max_new_tokens);
+  }
+  return most;
+}
+
+ExactnessPlan Workload::DrawPlan(std::mt19937_64& random) const {
+  ExactnessPlan plan;
+  const bool growing = Draw(random, 0, 3) == 0;  // only requests that grow, in a tight pool
+  plan.page_size = growing ? Pick(random, {1, 16}) : Pick(random, {1, 16, 64, 256});
+  plan.threads = Pick(random, {1, 2});
+  plan.max_prefill_chunk = Pick(random, {1, 7, 64, 512});
+  plan.step_token_budget = Pick(random, {32, 100, 512});
+  plan.max_running = growing ? 16 : Pick(random, {2, 5, 16});
+  plan.prefix_cache = Draw(random, 0, 3) != 0;
+  const int64_t count = Draw(random, 2, 16);
+  for (int64_t i = 0; i < count; ++i) {
+    const bool repeat = i > 0 && Draw(random, 0, 3) == 0;
+    const auto last = static_cast<int64_t>(size()) - 1;
+    const auto fresh =
+        static_cast<size_t>(growing ? 3 * Draw(random, 0, last / 3) : Draw(random, 0, last));
+    plan.arrivals.push_back(
+        {.request = repeat ? plan.arrivals.front().request : fresh,
+         .step = static_cast<int32_t>(Draw(random, 0, 12)),
+         .cancel_step = Draw(random, 0, 9) == 0 ? static_cast<int32_t>(Draw(random, 1, 20)) : -1});
+  }
+  const bool tight = growing || Draw(random, 0, 1) == 0;
+  plan.kv_tokens = tight ? LargestRequest(plan) + Draw(random, 0, 40) : kAmpleKvTokens;
+  return plan;
+}
+
+Workload::Served Workload::Serve(const ExactnessPlan& plan) const {
+  Served served;
+  served.traces.resize(plan.arrivals.size());
+  EngineOptions options = OptionsOf(plan, model_path_);
+  options.kv_memory_bytes = KvBytes(model_path_, plan.kv_tokens, options);
+  options.on_logits = [&](uint64_t id, int64_t index, std::span<const float> logits) {
+    std::vector<uint64_t>& hashes = served.traces[id].logit_hashes;
+    EXPECT_EQ(static_cast<int64_t>(hashes.size()), index);
+    hashes.push_back(HashBits(logits));
+  };
+  auto engine = Engine::Create(options);
+  EXPECT_TRUE(engine.ok()) << engine.status().message();
+  if (!engine.ok()) {
+    return served;
+  }
+  size_t waiting = plan.arrivals.size();
+  std::vector<EngineEvent> events;
+  for (int32_t step = 0; waiting > 0 || (*engine)->HasWork(); ++step) {
+    for (size_t i = 0; i < plan.arrivals.size(); ++i) {
+      if (plan.arrivals[i].step == step) {
+        RequestSpec request = requests_[plan.arrivals[i].request];
+        request.id = i;
+        const Status added = (*engine)->Add(std::move(request));
+        EXPECT_TRUE(added.ok()) << added.message();
+        --waiting;
+      }
+      if (plan.arrivals[i].cancel_step == step) {
+        (*engine)->Cancel(i, events);
+      }
+    }
+    (*engine)->Step(events);
+  }
+  for (const EngineEvent& event : events) {
+    EXPECT_TRUE(event.error.ok()) << event.error.message();
+    if (event.has_token) {
+      served.traces[event.request_id].tokens.push_back(event.sampled.token);
+    }
+  }
+  const EngineStats stats = (*engine)->stats();
+  EXPECT_EQ(stats.pages_owned, 0);
+  EXPECT_EQ(stats.pages_free + stats.pages_cached, stats.pages_total);
+  served.preemptions = stats.preemptions;
+  served.cached_tokens = stats.prefix_hit_tokens;
+  return served;
+}
+
+}  // namespace quire

@@ -1,0 +1,70 @@
+// Exactness plans: the same requests served in many ways must see the same logits, bit for bit.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+
+namespace quire {
+
+// Every generated token of a request with a hash of the bits of the logits behind it.
+struct Trace {
+  std::vector<int32_t> tokens;
+  std::vector<uint64_t> logit_hashes;
+  bool operator==(const Trace&) const = default;
+};
+
+// One way to serve: engine settings, and which requests arrive before which step.
+struct ExactnessPlan {
+  int32_t page_size = 64;
+  int32_t threads = 1;
+  int32_t max_prefill_chunk = 512;
+  int32_t step_token_budget = 512;
+  int32_t max_running = 16;
+  int64_t kv_tokens = 0;  // of the pool; small ones force preemption
+  bool prefix_cache = true;
+  struct Arrival {
+    size_t request = 0;  // index into the workload
+    int32_t step = 0;
+    int32_t cancel_step = -1;  // -1 = runs to its end
+  };
+  std::vector<Arrival> arrivals;
+};
+
+std::string Describe(const ExactnessPlan& plan);
+
+// The requests of a workload and their traces, each served alone by a fresh engine.
+class Workload {
+ public:
+  // `count` requests drawn from `random`: prompts of words of the model's vocabulary, many sharing
+  // prefixes, greedy and sampled.
+  Workload(std::string model_path, size_t count, std::mt19937_64& random);
+
+  size_t size() const { return requests_.size(); }
+  const Trace& Alone(size_t request) const { return alone_[request]; }
+  // A plan with 2 to 16 requests, some of them twice.
+  ExactnessPlan DrawPlan(std::mt19937_64& random) const;
+
+  struct Served {
+    std::vector<Trace> traces;  // by arrival; those of cancelled requests end early
+    uint64_t preemptions = 0;
+    uint64_t cached_tokens = 0;
+  };
+  // Serves `plan` on a fresh engine. A failure to load or serve fails the running test.
+  Served Serve(const ExactnessPlan& plan) const;
+
+ private:
+  // Tokens of the plan's largest request, prompt and output.
+  int64_t LargestRequest(const ExactnessPlan& plan) const;
+
+  std::string model_path_;
+  std::vector<RequestSpec> requests_;
+  std::vector<Trace> alone_;
+};
+
+}  // namespace quire

@@ -1,0 +1,115 @@
+// FakeModel: stands in for a language model and its KV memory, so that a wrong page becomes a wrong
+// token.
+//
+// Each slot holds what a real model's KV would depend on: the position, the token and a hash of all
+// tokens before it. A step first writes all its slots, as every layer does, then reads each
+// sequence's whole history through page_table and kv_length. The next token is a function of the
+// history read, the seed and the draw's counter: a stale, shared, evicted, swapped or unwritten
+// page changes it with near certainty.
+#pragma once
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "base/check.h"
+#include "ops/topk_topp_sampling/topk_topp_sampling.h"
+#include "scheduler/step.h"
+
+namespace quire {
+
+inline uint64_t MixHash(uint64_t state, uint64_t value) {
+  state = (state ^ value) * 0xD6E8FEB86659FD93u;
+  return state ^ (state >> 32);
+}
+
+// The hash of a history that `before` hashes, with one more token.
+inline uint64_t ExtendHistory(uint64_t before, int32_t position, int32_t token) {
+  return MixHash(MixHash(before + 1, static_cast<uint32_t>(position)),
+                 static_cast<uint32_t>(token));
+}
+
+// What the model draws after a history.
+inline int32_t DrawToken(uint64_t history, uint64_t seed, int64_t draw, int32_t vocabulary) {
+  const uint64_t hash = MixHash(MixHash(history, seed), static_cast<uint64_t>(draw));
+  return static_cast<int32_t>((hash >> 8) % static_cast<uint64_t>(vocabulary));
+}
+
+class FakeModel {
+ public:
+  FakeModel(int32_t num_pages, int32_t page_size, int32_t vocabulary)
+      : page_size_(page_size), vocabulary_(vocabulary), slots_(size_t(num_pages) * page_size) {}
+
+  // One token per logit row.
+  std::vector<SampledToken> Run(const Step& step) {
+    const Batch& batch = step.batch;
+    for (int32_t row = 0; row < batch.num_tokens(); ++row) {
+      At(batch.slot_mapping[row]) = {batch.positions[row], batch.tokens[row], kUnwritten};
+    }
+    // As in a real layer no row may read what another sequence computes in the same step: the
+    // hashes become visible at the end.
+    std::vector<std::pair<int64_t, uint64_t>> computed;
+    std::vector<uint64_t> history_of_row(batch.num_tokens());
+    for (int32_t b = 0; b < batch.num_sequences(); ++b) {
+      ReadSequence(batch, b, computed, history_of_row);
+    }
+    for (const auto& [slot, history] : computed) {
+      At(slot).history = history;
+    }
+    std::vector<SampledToken> sampled(batch.logit_rows.size());
+    for (size_t r = 0; r < sampled.size(); ++r) {
+      sampled[r].token = DrawToken(history_of_row[batch.logit_rows[r]], step.sampling[r].seed,
+                                   step.sample_positions[r], vocabulary_);
+    }
+    return sampled;
+  }
+
+  // A step that broke off: its slots hold anything.
+  void Spoil(const Step& step) {
+    for (const int64_t slot : step.batch.slot_mapping) {
+      At(slot) = {-7, -7, kUnwritten};
+    }
+  }
+
+ private:
+  static constexpr uint64_t kUnwritten = 0xDEADDEADDEADDEADu;
+
+  struct Slot {
+    int32_t position = -1;
+    int32_t token = -1;
+    uint64_t history = kUnwritten;  // of the tokens up to and with this one
+  };
+
+  Slot& At(int64_t slot) {
+    QUIRE_CHECK_GE(slot, 0);
+    QUIRE_CHECK_LT(slot, static_cast<int64_t>(slots_.size()));
+    return slots_[slot];
+  }
+
+  void ReadSequence(const Batch& batch, int32_t b,
+                    std::vector<std::pair<int64_t, uint64_t>>& computed,
+                    std::vector<uint64_t>& history_of_row) {
+    const int32_t first_row = batch.query_start[b];
+    const int32_t old_tokens = batch.kv_length[b] - (batch.query_start[b + 1] - first_row);
+    uint64_t history = 0;
+    for (int32_t p = 0; p < batch.kv_length[b]; ++p) {
+      const int64_t page = batch.page_table[size_t(b) * batch.max_pages + p / page_size_];
+      const int64_t slot = page * page_size_ + p % page_size_;
+      const Slot& content = At(slot);
+      history = ExtendHistory(history, content.position, content.token);
+      if (p < old_tokens) {
+        // Adds nothing if the slot was computed after this history.
+        history += history ^ content.history;
+      } else {
+        computed.emplace_back(slot, history);
+        history_of_row[first_row + p - old_tokens] = history;
+      }
+    }
+  }
+
+  int32_t page_size_;
+  int32_t vocabulary_;
+  std::vector<Slot> slots_;
+};
+
+}  // namespace quire
