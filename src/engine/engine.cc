@@ -51,11 +51,8 @@ Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options) {
   }
   info.id = config.name;
   info.created_unix_s = std::time(nullptr);
-  for (int32_t id = 0; id < info.tokenizer->vocab_size(); ++id) {
-    if (info.tokenizer->IsEndOfGeneration(id)) {
-      info.stop_token_ids.push_back(id);
-    }
-  }
+  const auto end_ids = info.tokenizer->end_of_generation_ids();
+  info.stop_token_ids.assign(end_ids.begin(), end_ids.end());
   QUIRE_RETURN_IF_ERROR(engine->CreateScheduler());
   return engine;
 }
