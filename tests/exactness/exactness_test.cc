@@ -9,7 +9,9 @@ namespace quire {
 namespace {
 
 constexpr size_t kRequests = 16;
-constexpr int kPlansPerModel = 100;
+constexpr int kPlansPerModel = QUIRE_PLANS_PER_MODEL;
+// So many random plans surely meet a preemption and a cached prefix.
+constexpr int kPlansThatMeetAll = 100;
 
 void ExpectPrefixOf(const Trace& found, const Trace& whole, const ExactnessPlan::Arrival& arrival) {
   ASSERT_LE(found.tokens.size(), whole.tokens.size());
@@ -42,6 +44,7 @@ void RunPlans(const std::string& model_path, uint64_t salt) {
   std::printf("%d plans, %llu preemptions, %llu tokens from the prefix cache\n", kPlansPerModel,
               static_cast<unsigned long long>(preemptions),
               static_cast<unsigned long long>(cached_tokens));
+  if (kPlansPerModel < kPlansThatMeetAll) return;
   EXPECT_GT(preemptions, 0u) << "no plan preempted: the plans test too little";
   EXPECT_GT(cached_tokens, 0u) << "no plan hit the prefix cache: the plans test too little";
 }
