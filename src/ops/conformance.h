@@ -2,12 +2,22 @@
 // guard bytes, seeded values, comparison with a tolerance, and the walk over all implementations.
 // No product code includes this.
 //
-//   CpuFixture cpu(2);                                  // two threads, the machine's best set
-//   GuardedArray<float> out({rows, 64}, 72);            // rows 72 elements apart; all gaps are
-//   guarded ForEachImplementation(cpu, rms_norm::ImplementationsOf(PlatformKind::kCpu), args,
-//                         [&](const OpContext& context) { ... rms_norm::Run(context, args) ... });
-//   EXPECT_EQ(out.Damage(), "");
-//   EXPECT_EQ(Mismatch(out.Values(), expected, {.rtol = 1e-5, .atol = 1e-6}), "");
+// A suite of an operator runs each implementation on each case as a test of its own:
+//
+//   class RmsNormConformance : public testing::TestWithParam<ConformanceParam<Case>> {};
+//   INSTANTIATE_TEST_SUITE_P(Cpu, RmsNormConformance,
+//                            testing::ValuesIn(ConformanceParams(
+//                                ConformanceCases(), ImplementationsOf(PlatformKind::kCpu))),
+//                            ConformanceName());
+//   TEST_P(RmsNormConformance, AgreesWithTheReference) {
+//     CpuFixture cpu(2);                              // two threads, the machine's best set
+//     TypedArray out(DType::kF16, {rows, 64}, 72);    // rows 72 elements apart, the gaps guarded
+//     const OpContext context = cpu.Context(GetParam().implementation);
+//     if (!Named(list, context.implementation).accepts(context, args)) GTEST_SKIP();
+//     ...
+//     EXPECT_EQ(Mismatch(out.Values(), expected, ToleranceOf(DType::kF16)), "");
+//     EXPECT_EQ(out.Damage(), "");
+//   }
 #pragma once
 
 #include <array>
@@ -25,6 +35,7 @@
 #include "base/strcat.h"
 #include "ops/implementation.h"
 #include "platform/cpu/cpu_device.h"
+#include "tensor/element.h"
 #include "tensor/tensor_view.h"
 
 namespace quire::ops {
@@ -81,6 +92,51 @@ int ForEachImplementation(CpuFixture& cpu, const ImplementationList<Args>& list,
     }
   }
   return count;
+}
+
+// A conformance test runs one implementation, by name, on one case. Case has a `std::string name`.
+template <typename Case>
+struct ConformanceParam {
+  std::string implementation;
+  Case problem;
+};
+
+// Every implementation of the list but the reference, on every case: what a suite is instantiated
+// with. The first two cases and the last are also the smoke form of the suite:
+// --gtest_filter='*Conformance*smoke*'.
+template <typename Case, typename Args>
+std::vector<ConformanceParam<Case>> ConformanceParams(const std::vector<Case>& cases,
+                                                      const ImplementationList<Args>& list) {
+  std::vector<ConformanceParam<Case>> params;
+  for (const Implementation<Args>& implementation : list) {
+    for (size_t i = 0; i < cases.size() && implementation.name != "reference"; ++i) {
+      params.push_back({std::string(implementation.name), cases[i]});
+      if (i < 2 || i + 1 == cases.size()) {
+        params.back().problem.name += "_smoke";
+      }
+    }
+  }
+  return params;
+}
+
+// The name of such a test: "avx2_decode_page_16".
+struct ConformanceName {
+  template <typename ParamInfo>
+  std::string operator()(const ParamInfo& info) const {
+    return StrCat(info.param.implementation, "_", info.param.problem.name);
+  }
+};
+
+// The implementation called `name`. REQUIRES: the list has it.
+template <typename Args>
+const Implementation<Args>& Named(const ImplementationList<Args>& list, std::string_view name) {
+  for (const Implementation<Args>& implementation : list) {
+    if (implementation.name == name) {
+      return implementation;
+    }
+  }
+  QUIRE_CHECK(false) << "no implementation " << name;
+  return list.front();
 }
 
 // A host array whose rows may lie apart. Everything that is not an element (before, between, after)
@@ -169,6 +225,65 @@ class GuardedArray {
   std::vector<uint8_t> bytes_;
 };
 
+// A guarded array of any plain floating type, filled and read as fp32.
+class TypedArray {
+ public:
+  // Contiguous.
+  TypedArray(DType dtype, const Shape& shape)
+      : TypedArray(dtype, shape, shape[shape.rank() - 1]) {}
+  // Rows along the last axis start `row_stride` elements apart. REQUIRES: IsFloating(dtype).
+  TypedArray(DType dtype, const Shape& shape, int64_t row_stride)
+      : dtype_(dtype),
+        shape_(shape),
+        row_stride_(row_stride),
+        bytes_({shape[shape.rank() - 1] == 0 ? 0 : shape.elements() / shape[shape.rank() - 1],
+                BytesOf(dtype, shape[shape.rank() - 1])},
+               BytesOf(dtype, row_stride)) {}
+
+  TensorView View() {
+    std::array<int64_t, Shape::kMaxRank> strides = {};
+    int64_t stride = row_stride_;
+    strides[shape_.rank() - 1] = 1;
+    for (int axis = shape_.rank() - 2; axis >= 0; --axis) {
+      strides[axis] = stride;
+      stride *= shape_[axis];
+    }
+    return {bytes_.data(), dtype_, shape_, strides};
+  }
+  DType dtype() const { return dtype_; }
+  const Shape& shape() const { return shape_; }
+
+  // Sets the elements, rounded to the type. REQUIRES: as many values as elements.
+  void Assign(std::span<const float> values) {
+    QUIRE_CHECK_EQ(static_cast<int64_t>(values.size()), shape_.elements());
+    const int64_t columns = shape_[shape_.rank() - 1];
+    for (size_t i = 0; i < values.size(); ++i) {
+      const auto index = static_cast<int64_t>(i);
+      StoreElement(values[i], bytes_.Row(index / columns), dtype_, index % columns);
+    }
+  }
+  // The elements, row after row.
+  std::vector<float> Values() const {
+    const int64_t columns = shape_[shape_.rank() - 1];
+    std::vector<float> values;
+    values.reserve(static_cast<size_t>(shape_.elements()));
+    for (int64_t i = 0; i < shape_.elements(); ++i) {
+      values.push_back(LoadElement(bytes_.Row(i / columns), dtype_, i % columns));
+    }
+    return values;
+  }
+  // Their bytes, for comparisons of bits.
+  std::vector<uint8_t> Bytes() const { return bytes_.Values(); }
+  // "" if nothing outside the elements was written, else where the first such byte is.
+  std::string Damage() const { return bytes_.Damage(); }
+
+ private:
+  DType dtype_;
+  Shape shape_;
+  int64_t row_stride_;
+  GuardedArray<uint8_t> bytes_;
+};
+
 // `count` normally distributed values.
 inline std::vector<float> RandomFloats(std::mt19937_64& rng, int64_t count, float mean = 0.0f,
                                        float deviation = 1.0f) {
@@ -196,6 +311,16 @@ struct Tolerance {
   double rtol = 0;
   double atol = 0;
 };
+
+// The tolerance for results of `dtype` where a case does not say otherwise.
+inline Tolerance ToleranceOf(DType dtype) {
+  switch (dtype) {
+    case DType::kF16: return {.rtol = 1e-3, .atol = 1e-3};
+    case DType::kBF16: return {.rtol = 1e-2, .atol = 5e-3};
+    case DType::kF8E4M3: return {.rtol = 0.07, .atol = 2e-3};  // half a unit of 3 bits
+    default: return {.rtol = 1e-5, .atol = 1e-6};
+  }
+}
 
 // "" if all elements agree, else the worst one by excess over its bound. A NaN agrees only with a
 // NaN.

@@ -12,6 +12,8 @@
 #include <cstring>
 #include <utility>
 
+#include "tensor/element.h"
+
 namespace quire::ops {
 
 template <int kLanes>
@@ -19,6 +21,7 @@ struct Lanes {
   typedef float Float __attribute__((vector_size(kLanes * sizeof(float))));
   typedef int32_t Int __attribute__((vector_size(kLanes * sizeof(int32_t))));
   typedef uint32_t Uint __attribute__((vector_size(kLanes * sizeof(uint32_t))));
+  typedef uint16_t Short __attribute__((vector_size(kLanes * sizeof(uint16_t))));
 };
 
 // The lanes of each instruction set.
@@ -36,19 +39,92 @@ template <typename Vector>
   std::memcpy(to, &v, sizeof(v));
 }
 
+// Lanes of f16 and bf16 with the values and bits of tensor/half.h.
+template <int kLanes>
+[[gnu::always_inline]] inline void LoadLanes(const float* from, typename Lanes<kLanes>::Float& v) {
+  std::memcpy(&v, from, sizeof(v));
+}
+
+template <int kLanes>
+[[gnu::always_inline]] inline void LoadLanes(const BFloat16* from,
+                                             typename Lanes<kLanes>::Float& v) {
+  typename Lanes<kLanes>::Short bits;
+  std::memcpy(&bits, from, sizeof(bits));
+  const typename Lanes<kLanes>::Uint wide =
+      __builtin_convertvector(bits, typename Lanes<kLanes>::Uint) << 16;
+  std::memcpy(&v, &wide, sizeof(v));
+}
+
+template <int kLanes>
+[[gnu::always_inline]] inline void LoadLanes(const Half* from, typename Lanes<kLanes>::Float& v) {
+  using Uint = typename Lanes<kLanes>::Uint;
+  typename Lanes<kLanes>::Short bits;
+  std::memcpy(&bits, from, sizeof(bits));
+  const Uint wide = __builtin_convertvector(bits, Uint);
+  const Uint magnitude = (wide & 0x7fff) << 13;
+  typename Lanes<kLanes>::Float scaled;
+  std::memcpy(&scaled, &magnitude, sizeof(scaled));
+  scaled = scaled * 0x1p112f;  // the bias of fp32; subnormals become normal
+  Uint result;
+  std::memcpy(&result, &scaled, sizeof(result));
+  const Uint top = magnitude >= 0x0f800000 ? Uint{} + 0x7f800000 : Uint{};  // infinity and NaN
+  result |= top | (wide & 0x8000) << 16;
+  std::memcpy(&v, &result, sizeof(v));
+}
+
+template <int kLanes>
+[[gnu::always_inline]] inline void StoreLanes(const typename Lanes<kLanes>::Float& v, float* to) {
+  std::memcpy(to, &v, sizeof(v));
+}
+
+template <int kLanes>
+[[gnu::always_inline]] inline void StoreLanes(const typename Lanes<kLanes>::Float& v,
+                                              BFloat16* to) {
+  using Uint = typename Lanes<kLanes>::Uint;
+  Uint bits;
+  std::memcpy(&bits, &v, sizeof(bits));
+  const Uint rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  const Uint nan = (bits >> 16) | 0x40;
+  const Uint words = (bits & 0x7fffffff) > 0x7f800000 ? nan : rounded;
+  const auto narrow = __builtin_convertvector(words, typename Lanes<kLanes>::Short);
+  std::memcpy(to, &narrow, sizeof(narrow));
+}
+
+template <int kLanes>
+[[gnu::always_inline]] inline void StoreLanes(const typename Lanes<kLanes>::Float& v, Half* to) {
+  using Float = typename Lanes<kLanes>::Float;
+  using Uint = typename Lanes<kLanes>::Uint;
+  Uint bits;
+  std::memcpy(&bits, &v, sizeof(bits));
+  const Uint magnitude = bits & 0x7fffffff;
+  Float small;
+  std::memcpy(&small, &magnitude, sizeof(small));
+  small = small + 0.5f;
+  Uint subnormal;
+  std::memcpy(&subnormal, &small, sizeof(subnormal));
+  subnormal -= 0x3f000000;
+  const Uint normal = (magnitude + 0xfff + ((magnitude >> 13) & 1) - 0x38000000) >> 13;
+  Uint words = magnitude < 0x38800000 ? subnormal : normal;
+  words = magnitude >= 0x477ff000 ? Uint{} + 0x7c00 : words;
+  words = magnitude > 0x7f800000 ? Uint{} + 0x7e00 : words;
+  words |= (bits >> 16) & 0x8000;
+  const auto narrow = __builtin_convertvector(words, typename Lanes<kLanes>::Short);
+  std::memcpy(to, &narrow, sizeof(narrow));
+}
+
 // The first `count` lanes from memory, the others 0. REQUIRES: count <= lanes.
-template <typename Vector>
-[[gnu::always_inline]] inline void LoadPart(const float* from, int64_t count, Vector& v) {
+template <typename Vector, typename Element>
+[[gnu::always_inline]] inline void LoadPart(const Element* from, int64_t count, Vector& v) {
   v = Vector{};
   for (int64_t i = 0; i < count; ++i) {
-    v[i] = from[i];
+    v[i] = ToFloat(from[i]);
   }
 }
 
-template <typename Vector>
-[[gnu::always_inline]] inline void StorePart(const Vector& v, int64_t count, float* to) {
+template <typename Vector, typename Element>
+[[gnu::always_inline]] inline void StorePart(const Vector& v, int64_t count, Element* to) {
   for (int64_t i = 0; i < count; ++i) {
-    to[i] = v[i];
+    FromFloat(v[i], to[i]);
   }
 }
 

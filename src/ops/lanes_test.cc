@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <random>
+#include <vector>
 
 #include "base/test_seed.h"
 
@@ -49,6 +51,43 @@ TEST(LanesTest, MaxLaneFindsItInEveryLane) {
     narrow[lane % 4] = -1.0f;
     EXPECT_EQ(MaxLane<4>(narrow), -1.0f);
   }
+}
+
+// Loads and stores lanes of one type and compares their bits with the scalar conversions.
+template <typename Element, int kLanes>
+void ExpectConversionsOf(const std::vector<float>& values) {
+  typename Lanes<kLanes>::Float v;
+  Element stored[kLanes];
+  for (size_t i = 0; i + kLanes <= values.size(); i += kLanes) {
+    std::memcpy(&v, values.data() + i, sizeof(v));
+    StoreLanes<kLanes>(v, stored);
+    LoadLanes<kLanes>(stored, v);
+    for (int lane = 0; lane < kLanes; ++lane) {
+      Element expected;
+      FromFloat(values[i + lane], expected);
+      ASSERT_EQ(stored[lane].bits, expected.bits) << values[i + lane];
+      const float loaded = v[lane];
+      ASSERT_EQ(std::bit_cast<uint32_t>(loaded), std::bit_cast<uint32_t>(ToFloat(expected)))
+          << values[i + lane];
+    }
+  }
+}
+
+TEST(LanesTest, HalvesConvertAsOneByOne) {
+  std::vector<float> values;
+  for (uint32_t bits = 0; bits < 65536; ++bits) {
+    const float half = HalfToFloat(static_cast<uint16_t>(bits));
+    values.insert(values.end(), {half, std::nextafter(half, 1e30f),
+                                 BFloat16ToFloat(static_cast<uint16_t>(bits)), half * 1.00024414f});
+  }
+  std::mt19937_64 rng(TestSeed());
+  for (int i = 0; i < 100000; ++i) {
+    values.push_back(std::bit_cast<float>(static_cast<uint32_t>(rng())));
+  }
+  ExpectConversionsOf<Half, 16>(values);
+  ExpectConversionsOf<Half, 4>(values);
+  ExpectConversionsOf<BFloat16, 16>(values);
+  ExpectConversionsOf<BFloat16, 4>(values);
 }
 
 }  // namespace

@@ -3,7 +3,7 @@
 #include <cstring>
 
 #include "base/check.h"
-#include "tensor/half.h"
+#include "tensor/element.h"
 
 namespace quire {
 
@@ -148,11 +148,11 @@ void DequantizeBlocks(const void* row, int64_t elements, float* out) {
   }
 }
 
-template <float (*kConvert)(uint16_t)>
+template <typename Element>
 void ConvertRow(const void* row, int64_t elements, float* out) {
-  const auto* in = static_cast<const uint16_t*>(row);
+  const auto* in = static_cast<const Element*>(row);
   for (int64_t i = 0; i < elements; ++i) {
-    out[i] = kConvert(in[i]);
+    out[i] = ToFloat(in[i]);
   }
 }
 
@@ -210,8 +210,9 @@ void DequantizeRow(DType dtype, const void* row, int64_t elements, float* out) {
   CheckWholeBlocks(dtype, elements);
   switch (dtype) {
     case DType::kF32: std::memcpy(out, row, static_cast<size_t>(elements) * sizeof(float)); return;
-    case DType::kF16: return ConvertRow<HalfToFloat>(row, elements, out);
-    case DType::kBF16: return ConvertRow<BFloat16ToFloat>(row, elements, out);
+    case DType::kF16: return ConvertRow<Half>(row, elements, out);
+    case DType::kBF16: return ConvertRow<BFloat16>(row, elements, out);
+    case DType::kF8E4M3: return ConvertRow<Float8>(row, elements, out);
     case DType::kQ4_0: return DequantizeBlocks<BlockQ4_0, 32, 32, 8>(row, elements, out);
     case DType::kQ4_1: return DequantizeBlocks<BlockQ4_1, 32, 32, 0>(row, elements, out);
     case DType::kQ5_0: return DequantizeBlocks<BlockQ5_0, 32, 32, 16>(row, elements, out);

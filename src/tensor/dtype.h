@@ -11,6 +11,7 @@ enum class DType : uint8_t {
   kF32,
   kF16,
   kBF16,
+  kF8E4M3,  // tensor/float8.h
   kI8,
   kU8,
   kI32,
