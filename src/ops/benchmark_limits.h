@@ -38,10 +38,9 @@ inline double CopyBandwidth(CpuFixture& cpu) {
 // and of_copy, the share of CopyBandwidth(). What stays in the caches can exceed 1.
 inline void SetBytesAgainstLimit(benchmark::State& state, CpuFixture& cpu, int64_t bytes) {
   state.SetBytesProcessed(state.iterations() * bytes);
-  state.counters["of_copy"] =
-      benchmark::Counter(static_cast<double>(state.iterations()) * static_cast<double>(bytes) /
-                             CopyBandwidth(cpu),
-                         benchmark::Counter::kIsRate);
+  state.counters["of_copy"] = benchmark::Counter(
+      static_cast<double>(state.iterations()) * static_cast<double>(bytes) / CopyBandwidth(cpu),
+      benchmark::Counter::kIsRate);
 }
 
 }  // namespace quire::ops

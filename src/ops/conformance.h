@@ -229,8 +229,7 @@ class GuardedArray {
 class TypedArray {
  public:
   // Contiguous.
-  TypedArray(DType dtype, const Shape& shape)
-      : TypedArray(dtype, shape, shape[shape.rank() - 1]) {}
+  TypedArray(DType dtype, const Shape& shape) : TypedArray(dtype, shape, shape[shape.rank() - 1]) {}
   // Rows along the last axis start `row_stride` elements apart. REQUIRES: IsFloating(dtype).
   TypedArray(DType dtype, const Shape& shape, int64_t row_stride)
       : dtype_(dtype),

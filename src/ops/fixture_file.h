@@ -1,5 +1,5 @@
-// Reads the inputs and outputs of PyTorch that tools/fixtures/*_ops.py wrote: what the references of
-// the operators are checked against. For tests only.
+// Reads the inputs and outputs of PyTorch that tools/fixtures/*_ops.py wrote: what the references
+// of the operators are checked against. For tests only.
 #pragma once
 
 #include <fstream>
@@ -23,8 +23,9 @@ struct FixtureArray {
       case 1: return {extents[0]};
       case 2: return {extents[0], extents[1]};
       case 3: return {extents[0], extents[1], extents[2]};
-      default: QUIRE_CHECK_EQ(extents.size(), 4u); return {extents[0], extents[1], extents[2],
-                                                           extents[3]};
+      default:
+        QUIRE_CHECK_EQ(extents.size(), 4u);
+        return {extents[0], extents[1], extents[2], extents[3]};
     }
   }
   std::vector<float> floats() const { return {values.begin(), values.end()}; }

@@ -73,9 +73,11 @@ struct PagedKvView {
   }
 };
 
-// One layer of a latent cache of multi-head latent attention (DeepSeek-AI, 2024): a row of latent_dim
+// One layer of a latent cache of multi-head latent attention (DeepSeek-AI, 2024): a row of
+// latent_dim
 // + rope_dim elements for each token, shared by all heads; contiguous
-// [num_pages, page_size, latent_dim + rope_dim]. Keys are whole rows, values their first latent_dim.
+// [num_pages, page_size, latent_dim + rope_dim]. Keys are whole rows, values their first
+// latent_dim.
 struct PagedLatentView {
   void* data = nullptr;
   DType dtype = DType::kF32;  // f32, f16 or bf16; f8e4m3 with a scale

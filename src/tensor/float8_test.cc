@@ -56,8 +56,8 @@ TEST(Float8Test, EveryPatternHasItsValueAndComesBack) {
 TEST(Float8Test, RoundsToTheNearestAndTiesToEven) {
   std::mt19937_64 rng(TestSeed());
   for (int i = 0; i < 20000; ++i) {
-    const auto value = static_cast<float>(std::ldexp(static_cast<double>(rng() % 4096) / 4096.0,
-                                                     static_cast<int>(rng() % 24) - 13));
+    const auto value = static_cast<float>(
+        std::ldexp(static_cast<double>(rng() % 4096) / 4096.0, static_cast<int>(rng() % 24) - 13));
     const float signed_value = rng() % 2 == 0 ? value : -value;
     ASSERT_EQ(FloatToFloat8(signed_value), Nearest(signed_value)) << signed_value;
   }
