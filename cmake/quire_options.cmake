@@ -8,7 +8,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(quire_options INTERFACE -Wno-maybe-uninitialized -Wno-uninitialized
     -Wno-restrict)
 endif()
-target_include_directories(quire_options INTERFACE ${CMAKE_SOURCE_DIR}/src)
+target_include_directories(quire_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
 if(QUIRE_SANITIZE)
   target_compile_options(quire_options INTERFACE -fsanitize=${QUIRE_SANITIZE}
     -fno-sanitize-recover=all -fno-omit-frame-pointer)

@@ -25,6 +25,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <ostream>
 #include <random>
 #include <span>
 #include <string>
@@ -100,6 +101,12 @@ struct ConformanceParam {
   std::string implementation;
   Case problem;
 };
+
+// How GoogleTest shows it.
+template <typename Case>
+void PrintTo(const ConformanceParam<Case>& param, std::ostream* out) {
+  *out << param.implementation << " on " << param.problem.name;
+}
 
 // Every implementation of the list but the reference, on every case: what a suite is instantiated
 // with. The first two cases and the last are also the smoke form of the suite:

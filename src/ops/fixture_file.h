@@ -18,16 +18,7 @@ struct FixtureArray {
   std::vector<int64_t> extents;
   std::vector<double> values;
 
-  Shape shape() const {
-    switch (extents.size()) {
-      case 1: return {extents[0]};
-      case 2: return {extents[0], extents[1]};
-      case 3: return {extents[0], extents[1], extents[2]};
-      default:
-        QUIRE_CHECK_EQ(extents.size(), 4u);
-        return {extents[0], extents[1], extents[2], extents[3]};
-    }
-  }
+  Shape shape() const { return Shape(std::span<const int64_t>(extents)); }
   std::vector<float> floats() const { return {values.begin(), values.end()}; }
   template <typename Int>
   std::vector<Int> integers() const {

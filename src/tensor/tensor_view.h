@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <initializer_list>
+#include <span>
 #include <string>
 
 #include "base/check.h"
@@ -19,7 +20,10 @@ class Shape {
   static constexpr int kMaxRank = 4;
 
   Shape() = default;
-  Shape(std::initializer_list<int64_t> extents) {
+  Shape(std::initializer_list<int64_t> extents)
+      : Shape(std::span<const int64_t>(extents.begin(), extents.size())) {}
+  // REQUIRES: at most kMaxRank extents.
+  explicit Shape(std::span<const int64_t> extents) {
     QUIRE_CHECK_LE(static_cast<int>(extents.size()), kMaxRank);
     for (const int64_t extent : extents) {
       extents_[rank_++] = extent;
