@@ -75,7 +75,8 @@ inline std::vector<FixtureCase> LoadFixture(const std::string& op) {
   std::ifstream file(path);
   QUIRE_CHECK(file.good()) << path;
   std::vector<FixtureCase> cases;
-  for (const nlohmann::json& json : nlohmann::json::parse(file).at("cases")) {
+  const nlohmann::json root = nlohmann::json::parse(file);
+  for (const nlohmann::json& json : root.at("cases")) {
     cases.emplace_back(json);
   }
   QUIRE_CHECK(!cases.empty()) << path;

@@ -28,6 +28,7 @@ struct Implementation {
   bool (*accepts)(const OpContext& context,
                   const Args& args);  // whether it can run this valid problem here
   Status (*run)(const OpContext& context, const Args& args);
+  std::string_view types = "f32, f16, bf16";  // that it takes, for docs/operators.md
 };
 
 template <typename Args>

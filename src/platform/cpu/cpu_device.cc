@@ -60,6 +60,15 @@ CpuIsa DetectCpuIsa() {
 #endif
 }
 
+bool DetectBf16Products() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  return DetectCpuIsa() == CpuIsa::kAvx512 && __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
 Result<std::unique_ptr<CpuDevice>> CpuDevice::Create(int threads, CpuIsa isa) {
   if (threads < 0) {
     return InvalidArgument("thread count ", threads, " is negative; use 0 for one per core");
@@ -72,7 +81,10 @@ Result<std::unique_ptr<CpuDevice>> CpuDevice::Create(int threads, CpuIsa isa) {
   return std::unique_ptr<CpuDevice>(new CpuDevice(threads == 0 ? UsableCores() : threads, isa));
 }
 
-CpuDevice::CpuDevice(int threads, CpuIsa isa) : threads_(threads), isa_(isa) {
+CpuDevice::CpuDevice(int threads, CpuIsa isa)
+    : threads_(threads),
+      isa_(isa),
+      has_bf16_products_(isa == CpuIsa::kAvx512 && DetectBf16Products()) {
   properties_.name = SystemField("/proc/cpuinfo", "model name");
   properties_.instruction_set = CpuIsaName(isa);
   properties_.compute_units = UsableCores();

@@ -22,6 +22,9 @@ std::string_view CpuIsaName(CpuIsa isa);
 // The best level of this machine.
 CpuIsa DetectCpuIsa();
 
+// Whether this machine has, beyond CpuIsa::kAvx512, dot products of bf16 (AVX512_BF16).
+bool DetectBf16Products();
+
 class CpuDevice final : public Device {
  public:
   // A device that uses `threads` threads, 0 meaning one per core that this process may use, and
@@ -36,6 +39,8 @@ class CpuDevice final : public Device {
   Result<std::unique_ptr<Stream>> CreateStream() override;
 
   CpuIsa isa() const { return isa_; }
+  // Whether kernels may use the machine's bf16 dot products: it has them and isa() is kAvx512.
+  bool has_bf16_products() const { return has_bf16_products_; }
   int threads() const { return threads_; }
 
  private:
@@ -43,6 +48,7 @@ class CpuDevice final : public Device {
 
   int threads_;
   CpuIsa isa_;
+  bool has_bf16_products_;
   DeviceProperties properties_;
 };
 
@@ -55,6 +61,7 @@ class CpuStream final : public Stream {
   Status Synchronize() override { return OkStatus(); }
 
   CpuIsa isa() const { return device_.isa(); }
+  bool has_bf16_products() const { return device_.has_bf16_products(); }
   ThreadPool& threads() { return threads_; }
 
  private:

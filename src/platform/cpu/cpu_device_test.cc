@@ -66,6 +66,14 @@ TEST(CpuDeviceTest, RefusesMoreThanTheMachineHas) {
   }
 }
 
+TEST(CpuDeviceTest, Bf16ProductsComeWithTheHighestSetAlone) {
+  const auto best = CpuDevice::Create(1);
+  EXPECT_EQ((*best)->has_bf16_products(), DetectBf16Products());
+  EXPECT_TRUE(DetectCpuIsa() == CpuIsa::kAvx512 || !DetectBf16Products());
+  const auto baseline = CpuDevice::Create(1, CpuIsa::kBaseline);
+  EXPECT_FALSE((*baseline)->has_bf16_products());
+}
+
 TEST(CpuStreamTest, HasTheDevicesThreads) {
   const auto device = CpuDevice::Create(2);
   Result<std::unique_ptr<Stream>> stream = (*device)->CreateStream();

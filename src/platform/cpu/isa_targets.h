@@ -26,3 +26,6 @@
 #define QUIRE_BEGIN_AVX2 QUIRE_BEGIN_TARGET("avx2,fma,f16c")
 #define QUIRE_BEGIN_AVX512 \
   QUIRE_BEGIN_TARGET("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
+// AVX-512 with dot products of bf16: only where CpuDevice::has_bf16_products().
+#define QUIRE_BEGIN_AVX512_BF16 \
+  QUIRE_BEGIN_TARGET("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16")
