@@ -1,11 +1,38 @@
-// What row-wise CPU kernels share: the choice by instruction set and the cut of rows over threads.
+// What row-wise CPU kernels share: the choice by instruction set and type, and the cut of rows over
+// threads.
+//
+// A row kernel is a struct, usually a template over the types of its arrays,
+//
+//   template <typename X>
+//   struct CopyRows {
+//     struct Job { const X* x; X* out; int64_t elements; };
+//     template <int kLanes>
+//     [[gnu::always_inline]] static inline void Run(const Job& job, int64_t begin, int64_t end);
+//   };
+//
+// which RunRows<kIsa, CopyRows<X>>() runs with the lanes of an instruction set, and the operator is
+// a struct whose static Run<kIsa>() picks the kernel:
+//
+//   struct Copy {
+//     template <CpuIsa kIsa>
+//     static Status Run(const OpContext& context, const Args& args) {
+//       WithRowType(args.x.dtype(), [&](auto x) {
+//         RunRows<kIsa, CopyRows<decltype(x)>>(context, rows, elements, {...});
+//       });
+//       return OkStatus();
+//     }
+//   };
+//   Implementations CpuImplementations() { return RowImplementations<Copy, Args>(); }
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 
 #include "ops/implementation.h"
+#include "ops/lanes.h"
 #include "platform/cpu/cpu_device.h"
+#include "platform/cpu/isa_targets.h"
+#include "tensor/element.h"
 
 namespace quire::ops {
 
@@ -34,6 +61,78 @@ void ForRowRanges(const OpContext& context, int64_t rows, int64_t row_elements, 
   const int64_t tasks = std::min<int64_t>(rows, 4 * threads.size());
   threads.ParallelFor(
       tasks, [&](int64_t task, int) { body(rows * task / tasks, rows * (task + 1) / tasks); });
+}
+
+// The rows [begin, end) of a job with the lanes of each instruction set.
+template <typename Kernel>
+void RowsBaseline(const typename Kernel::Job& job, int64_t begin, int64_t end) {
+  Kernel::template Run<kBaselineLanes>(job, begin, end);
+}
+
+#if QUIRE_HAVE_X86
+QUIRE_BEGIN_AVX2
+template <typename Kernel>
+void RowsAvx2(const typename Kernel::Job& job, int64_t begin, int64_t end) {
+  Kernel::template Run<kAvx2Lanes>(job, begin, end);
+}
+QUIRE_END_TARGET
+
+QUIRE_BEGIN_AVX512
+template <typename Kernel>
+void RowsAvx512(const typename Kernel::Job& job, int64_t begin, int64_t end) {
+  Kernel::template Run<kAvx512Lanes>(job, begin, end);
+}
+QUIRE_END_TARGET
+#endif
+
+// Runs a kernel over all rows. `row_cost` is the work of a row in the time of copying an element.
+template <CpuIsa kIsa, typename Kernel>
+void RunRows(const OpContext& context, int64_t rows, int64_t row_cost,
+             const typename Kernel::Job& job) {
+  ForRowRanges(context, rows, row_cost, [&](int64_t begin, int64_t end) {
+#if QUIRE_HAVE_X86
+    if constexpr (kIsa == CpuIsa::kAvx512) {
+      return RowsAvx512<Kernel>(job, begin, end);
+    } else if constexpr (kIsa == CpuIsa::kAvx2) {
+      return RowsAvx2<Kernel>(job, begin, end);
+    }
+#endif
+    RowsBaseline<Kernel>(job, begin, end);
+  });
+}
+
+// The implementations of a row-wise operator, best first: Op::Run at every width.
+template <typename Op, typename Args>
+ImplementationList<Args> RowImplementations() {
+  return {
+#if QUIRE_HAVE_X86
+      {"avx512", DeviceHas<CpuIsa::kAvx512, Args>, Op::template Run<CpuIsa::kAvx512>},
+      {"avx2", DeviceHas<CpuIsa::kAvx2, Args>, Op::template Run<CpuIsa::kAvx2>},
+#endif
+      {"vectorized", DeviceHas<CpuIsa::kBaseline, Args>, Op::template Run<CpuIsa::kBaseline>},
+  };
+}
+
+// Calls body(X{}) with the type that stores `dtype`. REQUIRES: f32, f16 or bf16.
+template <typename Body>
+void WithRowType(DType dtype, const Body& body) {
+  switch (dtype) {
+    case DType::kF16: return body(Half{});
+    case DType::kBF16: return body(BFloat16{});
+    default: QUIRE_CHECK(dtype == DType::kF32) << InfoOf(dtype).name; return body(float{});
+  }
+}
+
+// Calls body(X{}, W{}) for rows of type X and weights of type W. REQUIRES: `weight` is f32 or `x`.
+template <typename Body>
+void WithRowTypes(DType x, DType weight, const Body& body) {
+  WithRowType(x, [&](auto element) {
+    if (weight == DType::kF32) {
+      body(element, float{});
+    } else {
+      body(element, element);
+    }
+  });
 }
 
 }  // namespace quire::ops

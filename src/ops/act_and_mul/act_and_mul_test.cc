@@ -3,118 +3,81 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "base/test_seed.h"
+#include <functional>
+
 #include "ops/act_and_mul/act_and_mul_cases.h"
-#include "ops/conformance.h"
+#include "ops/fixture_file.h"
+#include "ops/row_conformance.h"
 
 namespace quire::ops::act_and_mul {
 namespace {
-
-// SiLU: e^-x to 1.5 units, a sum, a quotient and a product, each rounded. GELU: its exponent is
-// rounded before e^ multiplies that error by the exponent, which only tiny results (x < -1) have
-// large.
-constexpr Tolerance kTolerance = {.rtol = 2e-6, .atol = 2e-7};
 
 const Implementations& All() {
   return ImplementationsOf(PlatformKind::kCpu);
 }
 
-struct Problem {
-  Problem(const Case& c, std::mt19937_64& rng)
-      : gate_up({c.tokens, 2 * c.features}, 2 * c.features + c.gap),
-        out({c.tokens, c.features}, c.features + 2 * c.gap) {
-    gate_up.Assign(RandomFloats(rng, 2 * c.tokens * c.features, 0.0f, 3.0f));
-    args = {.gate_up = gate_up.View(DType::kF32),
-            .out = out.View(DType::kF32),
-            .activation = c.activation};
-  }
+class ActAndMulConformance : public RowConformance<Case, Problem, ImplementationsOf> {};
+INSTANTIATE_TEST_SUITE_P(Cpu, ActAndMulConformance,
+                         testing::ValuesIn(ConformanceParams(ConformanceCases(), All())),
+                         ConformanceName());
+TEST_P(ActAndMulConformance, AgreesWithTheReference) {
+  ExpectAgreement(GetParam().problem.tolerance());
+}
 
-  std::vector<float> Result(const OpContext& context) {
-    const Status status = Run(context, args);
-    EXPECT_TRUE(status.ok()) << status.message();
-    return out.Values();
-  }
-
-  GuardedArray<float> gate_up;
-  GuardedArray<float> out;
-  Args args;
-};
-
-class ActAndMulTest : public testing::TestWithParam<Case> {
- protected:
-  std::mt19937_64 rng_{TestSeed()};
-};
-
-INSTANTIATE_TEST_SUITE_P(Cases, ActAndMulTest, testing::ValuesIn(kCases),
+class ActAndMulExactness : public RowExactness<Case, Problem, ImplementationsOf> {};
+INSTANTIATE_TEST_SUITE_P(Cpu, ActAndMulExactness, testing::ValuesIn(ConformanceCases()),
                          [](const auto& info) { return info.param.name; });
-
-TEST_P(ActAndMulTest, AgreesWithTheReference) {
-  CpuFixture cpu(2);
-  Problem problem(GetParam(), rng_);
-  const std::vector<float> expected = problem.Result(cpu.Context("reference"));
-  ForEachImplementation(cpu, All(), problem.args, [&](const OpContext& context) {
-    EXPECT_EQ(Mismatch(problem.Result(context), expected, kTolerance), "")
-        << context.implementation;
-    EXPECT_EQ(problem.out.Damage(), "") << context.implementation;
-  });
-  EXPECT_EQ(problem.gate_up.Damage(), "");
+TEST_P(ActAndMulExactness, EveryWidthAndThreadCountGivesTheSameBits) {
+  ExpectTheSameOnEveryWidthAndThreadCount();
 }
-
-TEST_P(ActAndMulTest, EveryWidthAndThreadCountGivesTheSameBits) {
-  CpuFixture one(1);
-  CpuFixture two(2);
-  Problem problem(GetParam(), rng_);
-  const std::vector<float> expected = problem.Result(one.Context("vectorized"));
-  ForEachImplementation(two, All(), problem.args, [&](const OpContext& context) {
-    if (context.implementation != "reference") {
-      EXPECT_EQ(BitMismatch(problem.Result(context), expected), "") << context.implementation;
-    }
-  });
+TEST_P(ActAndMulExactness, ATokenAloneGivesTheSameBits) {
+  ExpectTheSameOfTokensAlone();
 }
-
-TEST_P(ActAndMulTest, AnElementAloneGivesTheSameBits) {
-  CpuFixture cpu(2);
-  Problem problem(GetParam(), rng_);
+TEST_P(ActAndMulExactness, InPlaceGivesTheSameBits) {
+  ExpectTheSameInPlace();
+}
+TEST_P(ActAndMulExactness, AnElementAloneGivesTheSameBits) {
+  CpuFixture cpu(1);
+  std::mt19937_64 rng(TestSeed());
+  Problem problem(GetParam(), rng);
   ForEachImplementation(cpu, All(), problem.args, [&](const OpContext& context) {
-    const std::vector<float> expected = problem.Result(context);
-    const int64_t features = GetParam().features;
-    for (int64_t element = 0; element < GetParam().tokens * features; element += 1 + element / 7) {
-      const float* row = problem.gate_up.Row(element / features);
-      float pair[2] = {row[element % features], row[element % features + features]};
-      const Args alone = {.gate_up = {pair, DType::kF32, {1, 2}},
-                          .out = {pair, DType::kF32, {1, 1}},
-                          .activation = GetParam().activation};
+    const std::vector<float> expected = ResultOf(problem, context, problem.args);
+    std::vector<float> actual = expected;
+    const int64_t features = problem.features();
+    for (int64_t e = 0; e < problem.tokens() * features; e += 1 + e / 7) {
+      const Args alone = problem.Element(e / features, e % features);
       ASSERT_TRUE(act_and_mul::Run(context, alone).ok());
-      ASSERT_EQ(pair[0], expected[element]) << context.implementation << " element " << element;
-    }
-  });
-}
-
-TEST_P(ActAndMulTest, InPlaceGivesTheSameBits) {
-  CpuFixture cpu(2);
-  Problem problem(GetParam(), rng_);
-  const std::vector<float> before = problem.gate_up.Values();
-  ForEachImplementation(cpu, All(), problem.args, [&](const OpContext& context) {
-    const std::vector<float> expected = problem.Result(context);
-    Args in_place = problem.args;
-    in_place.out = in_place.gate_up.Columns(0, GetParam().features);
-    EXPECT_TRUE(act_and_mul::Run(context, in_place).ok());
-    std::vector<float> actual;
-    for (int64_t t = 0; t < GetParam().tokens; ++t) {
-      const float* row = problem.gate_up.Row(t);
-      actual.insert(actual.end(), row, row + GetParam().features);
-      EXPECT_EQ(0, std::memcmp(row + GetParam().features,
-                               before.data() + (2 * t + 1) * GetParam().features,
-                               GetParam().features * sizeof(float)));
+      actual[e] = LoadElement(alone.out.data(), alone.out.dtype(), 0);
     }
     EXPECT_EQ(BitMismatch(actual, expected), "") << context.implementation;
-    problem.gate_up.Assign(before);
+  });
+}
+
+// As the feed-forward layers do it, to save an array.
+TEST(ActAndMulInPlaceTest, OverTheGateLeavesUp) {
+  CpuFixture cpu(2);
+  std::mt19937_64 rng(TestSeed());
+  Problem problem({.tokens = 9, .features = 83, .gap = 3}, rng);
+  const std::vector<float> before = problem.gate_up().Values();
+  ForEachImplementation(cpu, All(), problem.args, [&](const OpContext& context) {
+    const std::vector<float> results = ResultOf(problem, context, problem.args);
+    std::vector<float> expected = before;
+    for (size_t i = 0; i < results.size(); ++i) {
+      expected[i / 83 * 166 + i % 83] = results[i];
+    }
+    Args in_place = problem.args;
+    in_place.out = in_place.gate_up.Columns(0, 83);
+    EXPECT_TRUE(act_and_mul::Run(context, in_place).ok());
+    EXPECT_EQ(BitMismatch(problem.gate_up().Values(), expected), "") << context.implementation;
+    EXPECT_EQ(problem.Damage(), "") << context.implementation;
+    problem.gate_up().Assign(before);
   });
 }
 
 TEST(ActAndMulValueTest, FarFromZero) {
   CpuFixture cpu(1);
-  for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh}) {
+  for (const Activation activation :
+       {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu}) {
     std::vector<float> gate_up = {0, -0.0f, 200, -200, 1e30f, -1e30f, 1, 1, 1, 1, 1, 1};
     std::vector<float> out(6);
     const Args args = {.gate_up = {gate_up.data(), DType::kF32, {1, 12}},
@@ -127,26 +90,55 @@ TEST(ActAndMulValueTest, FarFromZero) {
   }
 }
 
-// The message of the error that `change` to a valid problem causes.
-template <typename Change>
-std::string ErrorOf(const Change& change) {
-  CpuFixture cpu(1);
-  std::mt19937_64 rng(1);
-  Problem problem({"", 2, 8, 0, Activation::kSilu}, rng);
-  change(problem.args);
-  const Status status = Run(cpu.Context(), problem.args);
-  return StrCat(StatusCodeName(status.code()), ": ", status.message());
+std::string ErrorOf(const std::function<void(Args&)>& change) {
+  return ErrorAfter<Problem>(Case{.tokens = 2, .features = 8}, change);
 }
 
 TEST(ActAndMulErrorTest, NamesWhatIsWrong) {
   using testing::StartsWith;
   EXPECT_THAT(ErrorOf([](Args& args) { args.out = args.out.Columns(0, 4); }),
-              StartsWith("invalid_argument: act_and_mul: gate_up is [2, 16], out is [2, 4]"));
+              StartsWith("invalid_argument: act_and_mul: gate_up is f32 [2, 16] on cpu:0, out is "
+                         "f32 [2, 4]"));
   EXPECT_THAT(ErrorOf([](Args& args) { args.out = args.out.SplitLast(4); }),
               StartsWith("invalid_argument: act_and_mul: out is f32 [2, 2, 4]"));
   EXPECT_THAT(
       ErrorOf([](Args& args) { args.out = {args.out.data(), DType::kF32, {2, 8}, {1, 2}}; }),
       StartsWith("invalid_argument: act_and_mul: the last axis of out has stride 2"));
+  EXPECT_THAT(ErrorOf([](Args& args) { args.out = {args.out.data(), DType::kF16, {2, 8}}; }),
+              StartsWith("invalid_argument: act_and_mul: gate_up is f32 [2, 16] on cpu:0, out is "
+                         "f16 [2, 8]"));
+}
+
+TEST(ActAndMulErrorTest, NamesTheFormsOfTheInputs) {
+  using testing::StartsWith;
+  EXPECT_THAT(ErrorOf([](Args& args) { args.gate_up = {}; }),
+              StartsWith("invalid_argument: act_and_mul: gate_up is not given, gate is not given"));
+  EXPECT_THAT(ErrorOf([](Args& args) { args.gate = args.out; }),
+              StartsWith("invalid_argument: act_and_mul: gate_up is given, gate is given"));
+  EXPECT_THAT(ErrorOf([](Args& args) {
+                args.gate = args.gate_up;
+                args.gate_up = {};
+              }),
+              StartsWith("invalid_argument: act_and_mul: gate is f32 [2, 16]"));
+}
+
+TEST(ActAndMulFixture, ReferenceAgreesWithPyTorch) {
+  CpuFixture cpu(1);
+  for (const FixtureCase& c : LoadFixture("act_and_mul")) {
+    SCOPED_TRACE(c.name());
+    TypedArray gate_up = c.array("gate_up").array();
+    const std::vector<float> expected = c.array("out").floats();
+    TypedArray out(gate_up.dtype(), c.array("out").shape());
+    Args args = {.gate_up = gate_up.View(),
+                 .out = out.View(),
+                 .activation = static_cast<Activation>(c.integer("activation"))};
+    ASSERT_TRUE(act_and_mul::Run(cpu.Context("reference"), args).ok());
+    EXPECT_EQ(Mismatch(out.Values(), expected, ToleranceOf(out.dtype())), "");
+    args.gate = gate_up.View().Columns(0, args.out.dim(1));
+    args.gate_up = {};
+    ASSERT_TRUE(act_and_mul::Run(cpu.Context("reference"), args).ok());
+    EXPECT_EQ(Mismatch(out.Values(), c.array("activated").floats(), ToleranceOf(out.dtype())), "");
+  }
 }
 
 }  // namespace

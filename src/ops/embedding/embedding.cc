@@ -1,8 +1,13 @@
 #include "ops/embedding/embedding.h"
 
+#include "ops/embedding/token_ids.h"
+#include "ops/row_views.h"
+
 namespace quire::ops::embedding {
 
 namespace {
+
+constexpr std::string_view kOp = "embedding";
 
 bool IsWeightType(DType dtype) {
   return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16 ||
@@ -21,28 +26,38 @@ Status ValidateTable(const TensorView& table, Place place) {
                            " apart, do not hold whole blocks of ", block, " (",
                            InfoOf(table.dtype()).name, ")");
   }
-  if (table.dim(1) > 1 && table.stride(1) != 1) {
-    return InvalidArgument("embedding: the last axis of the table has stride ", table.stride(1),
-                           "; it must be contiguous");
+  return ValidateLastAxis(kOp, "the table", table);
+}
+
+Status ValidateIds(const Args& args, Place place) {
+  const TensorView& ids = args.ids;
+  if (!IsGiven(ids)) {
+    return OkStatus();
+  }
+  if (!args.tokens.empty()) {
+    return InvalidArgument("embedding: ", args.tokens.size(), " tokens and ids ", Describe(ids),
+                           " are given; give one of them");
+  }
+  if ((ids.dtype() != DType::kI32 && ids.dtype() != DType::kI64) || ids.rank() != 1 ||
+      ids.place() != place || !ids.IsContiguous()) {
+    return InvalidArgument("embedding: ids is ", Describe(ids),
+                           "; it must be contiguous i32 or i64 [T] on ", PlaceName(place));
   }
   return OkStatus();
 }
 
 Status Validate(const Args& args, Place place) {
   QUIRE_RETURN_IF_ERROR(ValidateTable(args.table, place));
-  const auto rows = static_cast<int64_t>(args.tokens.size());
-  if (args.out.dtype() != DType::kF32 || args.out.shape() != Shape{rows, args.table.dim(1)} ||
-      args.out.place() != place) {
-    return InvalidArgument("embedding: out is ", Describe(args.out), "; it must be f32 [", rows,
-                           ", ", args.table.dim(1), "] on ", PlaceName(place));
+  QUIRE_RETURN_IF_ERROR(ValidateIds(args, place));
+  const TokenIds ids(args);
+  QUIRE_RETURN_IF_ERROR(ValidateRows(kOp, "out", args.out, place));
+  if (args.out.shape() != Shape{ids.size(), args.table.dim(1)}) {
+    return InvalidArgument("embedding: out is ", Describe(args.out), "; it must be [", ids.size(),
+                           ", ", args.table.dim(1), "]");
   }
-  if (args.out.dim(1) > 1 && args.out.stride(1) != 1) {
-    return InvalidArgument("embedding: the last axis of out has stride ", args.out.stride(1),
-                           "; it must be contiguous");
-  }
-  for (int64_t t = 0; t < rows; ++t) {
-    if (args.tokens[t] < 0 || args.tokens[t] >= args.table.dim(0)) {
-      return InvalidArgument("embedding: token id ", args.tokens[t], " of row ", t,
+  for (int64_t t = 0; t < ids.size(); ++t) {
+    if (ids[t] < 0 || ids[t] >= args.table.dim(0)) {
+      return InvalidArgument("embedding: token id ", ids[t], " of row ", t,
                              " is outside the vocabulary of ", args.table.dim(0));
     }
   }
@@ -54,7 +69,7 @@ Status Validate(const Args& args, Place place) {
 Status Run(const OpContext& context, const Args& args) {
   const Place place = context.stream.device().place();
   QUIRE_RETURN_IF_ERROR(Validate(args, place));
-  return RunBest("embedding", ImplementationsOf(place.platform), context, args);
+  return RunBest(kOp, ImplementationsOf(place.platform), context, args);
 }
 
 }  // namespace quire::ops::embedding

@@ -10,10 +10,11 @@
 namespace quire::ops::embedding {
 
 struct Args {
-  std::span<const int32_t> tokens;  // [T], 0 <= token < V
-  TensorView table;                 // [V, D], any floating or quantized type
-  TensorView out;                   // f32 [T, D]
-  float scale = 1.0f;               // multiplies every element (Gemma: sqrt(D))
+  std::span<const int32_t> tokens = {};  // [T], 0 <= token < V
+  TensorView table;     // [V, D] f32, f16, bf16 or quantized; rows may be strided by whole blocks
+  TensorView out;       // f32, f16 or bf16 [T, D]; rows may be strided; no memory of the table
+  float scale = 1.0f;   // multiplies every element (Gemma: sqrt(D))
+  TensorView ids = {};  // i32 or i64 [T], contiguous: given instead of tokens
 };
 
 using Implementations = ImplementationList<Args>;
@@ -21,7 +22,9 @@ using Implementations = ImplementationList<Args>;
 // The implementations of a platform, best first, ending in "reference".
 const Implementations& ImplementationsOf(PlatformKind platform);
 
-// Errors: invalid_argument (shapes, types, places; a token id outside the table, naming it).
+// An element is widened to fp32, multiplied and rounded once; rows of out's own type are copied bit
+// for bit where scale is 1. Errors: invalid_argument (shapes, types, places; a token id outside the
+// table, naming it).
 Status Run(const OpContext& context, const Args& args);
 
 }  // namespace quire::ops::embedding

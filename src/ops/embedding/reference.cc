@@ -1,56 +1,51 @@
 // Element by element from the codes and scales of the format, not through DequantizeRow().
 #include <vector>
 
-#include "ops/embedding/embedding.h"
+#include "ops/embedding/token_ids.h"
 #include "tensor/block_formats.h"
-#include "tensor/half.h"
+#include "tensor/element.h"
 
 namespace quire::ops::embedding {
 
 namespace {
 
-void ReadPlainRow(DType dtype, const void* row, std::span<float> out) {
-  for (size_t i = 0; i < out.size(); ++i) {
-    if (dtype == DType::kF32) {
-      out[i] = static_cast<const float*>(row)[i];
-    } else if (dtype == DType::kF16) {
-      out[i] = HalfToFloat(static_cast<const uint16_t*>(row)[i]);
-    } else {
-      out[i] = BFloat16ToFloat(static_cast<const uint16_t*>(row)[i]);
-    }
+void ReadPlainRow(DType dtype, const void* row, std::vector<float>& values) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    values[i] = LoadElement(row, dtype, static_cast<int64_t>(i));
   }
 }
 
-void ReadQuantizedRow(DType dtype, const void* row, std::span<float> out) {
+void ReadQuantizedRow(DType dtype, const void* row, std::vector<float>& values) {
   const GroupQuantInfo info = GroupInfoOf(dtype);
-  std::vector<uint8_t> codes(out.size());
-  std::vector<float> scales(out.size() / info.group);
-  std::vector<float> mins(out.size() / info.group);
-  UnpackGroups(dtype, row, static_cast<int64_t>(out.size()), codes.data(), scales.data(),
+  std::vector<uint8_t> codes(values.size());
+  std::vector<float> scales(values.size() / info.group);
+  std::vector<float> mins(values.size() / info.group);
+  UnpackGroups(dtype, row, static_cast<int64_t>(values.size()), codes.data(), scales.data(),
                mins.data());
-  for (size_t i = 0; i < out.size(); ++i) {
+  for (size_t i = 0; i < values.size(); ++i) {
     const size_t group = i / info.group;
-    out[i] = scales[group] * static_cast<float>(codes[i] - info.offset);
+    values[i] = scales[group] * static_cast<float>(codes[i] - info.offset);
     if (info.has_min) {
-      out[i] += mins[group];
+      values[i] += mins[group];
     }
   }
 }
 
 Status RunReference(const OpContext&, const Args& args) {
   const TensorView& table = args.table;
+  const TokenIds ids(args);
   const int64_t row_bytes = BytesOf(table.dtype(), table.stride(0));
-  for (size_t t = 0; t < args.tokens.size(); ++t) {
-    const void* row = static_cast<const std::byte*>(table.data()) + args.tokens[t] * row_bytes;
-    const std::span<float> out(args.out.as<float>() + static_cast<int64_t>(t) * args.out.stride(0),
-                               static_cast<size_t>(table.dim(1)));
+  std::vector<float> values(static_cast<size_t>(table.dim(1)));
+  for (int64_t t = 0; t < ids.size(); ++t) {
+    const void* row = static_cast<const std::byte*>(table.data()) + ids[t] * row_bytes;
     if (IsQuantized(table.dtype())) {
-      ReadQuantizedRow(table.dtype(), row, out);
+      ReadQuantizedRow(table.dtype(), row, values);
     } else {
-      ReadPlainRow(table.dtype(), row, out);
+      ReadPlainRow(table.dtype(), row, values);
     }
-    for (float& value : out) {
-      value *= args.scale;
+    for (int64_t i = 0; i < table.dim(1); ++i) {
+      StoreElement(values[static_cast<size_t>(i)] * args.scale, args.out.data(), args.out.dtype(),
+                   t * args.out.stride(0) + i);
     }
   }
   return OkStatus();

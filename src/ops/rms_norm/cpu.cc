@@ -1,133 +1,117 @@
-// A row's sum of squares is kept in 16 partial sums (element i in sum i mod 16), folded in halves:
-// the same order at every vector width.
-#include <algorithm>
 #include <cmath>
 
 #include "ops/cpu_rows.h"
-#include "ops/lanes.h"
-#include "ops/rms_norm/rows.h"
-#include "platform/cpu/isa_targets.h"
+#include "ops/rms_norm/rms_norm.h"
+#include "ops/row_sums.h"
+#include "ops/row_views.h"
 
 namespace quire::ops::rms_norm {
 
 namespace {
 
-constexpr int kSums = 16;
-
-struct Job {
-  const float* x;
-  const float* weight;
-  float* out;
-  RowLayout x_layout;
-  RowLayout out_layout;
-  int64_t elements;
-  float epsilon;
-  bool accumulate;
+struct Square {
+  template <typename V>
+  [[gnu::always_inline]] inline void operator()(V& v) const {
+    v = v * v;
+  }
 };
 
-template <int kLanes>
-[[gnu::always_inline]] inline float SumOfSquares(const float* x, int64_t elements) {
-  using Float = typename Lanes<kLanes>::Float;
-  constexpr int kParts = kSums / kLanes;
-  Float sums[kParts] = {};
-  Float v;
-  int64_t i = 0;
-  for (; i + kSums <= elements; i += kSums) {
-    for (int part = 0; part < kParts; ++part) {
-      Load(x + i + part * kLanes, v);
-      sums[part] += v * v;
+template <typename X, typename W>
+struct NormRows {
+  struct Job {
+    const X* x;
+    X* residual;  // or null
+    const W* weight;
+    X* out;
+    RowLayout x_layout;
+    RowLayout residual_layout;
+    RowLayout out_layout;
+    int64_t elements;
+    float epsilon;
+    float weight_offset;
+    bool accumulate;
+  };
+
+  template <int kLanes>
+  [[gnu::always_inline]] static inline void AddRow(const X* x, X* residual, int64_t elements) {
+    typename Lanes<kLanes>::Float a, b;
+    int64_t i = 0;
+    for (; i + kLanes <= elements; i += kLanes) {
+      LoadLanes<kLanes>(residual + i, a);
+      LoadLanes<kLanes>(x + i, b);
+      StoreLanes<kLanes>(a + b, residual + i);
+    }
+    for (; i < elements; ++i) {
+      FromFloat(ToFloat(residual[i]) + ToFloat(x[i]), residual[i]);
     }
   }
-  for (int part = 0; part < kParts && i < elements; ++part, i += kLanes) {
-    LoadPart(x + i, std::min<int64_t>(elements - i, kLanes), v);
-    sums[part] += v * v;
-  }
-  float folded[kSums];
-  for (int part = 0; part < kParts; ++part) {
-    Store(sums[part], folded + part * kLanes);
-  }
-  for (int width = kSums / 2; width > 0; width /= 2) {
-    for (int lane = 0; lane < width; ++lane) {
-      folded[lane] += folded[lane + width];
+
+  template <int kLanes>
+  [[gnu::always_inline]] static inline void ScaleRow(const Job& job, const X* x, float scale,
+                                                     X* out) {
+    typename Lanes<kLanes>::Float value, weight, before;
+    int64_t i = 0;
+    for (; i + kLanes <= job.elements; i += kLanes) {
+      LoadLanes<kLanes>(x + i, value);
+      LoadLanes<kLanes>(job.weight + i, weight);
+      value = value * scale * (weight + job.weight_offset);
+      if (job.accumulate) {
+        LoadLanes<kLanes>(out + i, before);
+        value = before + value;
+      }
+      StoreLanes<kLanes>(value, out + i);
+    }
+    for (; i < job.elements; ++i) {
+      const float last = ToFloat(x[i]) * scale * (ToFloat(job.weight[i]) + job.weight_offset);
+      FromFloat(job.accumulate ? ToFloat(out[i]) + last : last, out[i]);
     }
   }
-  return folded[0];
-}
 
-template <int kLanes>
-[[gnu::always_inline]] inline void NormRow(const Job& job, const float* x, float* out) {
-  typename Lanes<kLanes>::Float value;
-  typename Lanes<kLanes>::Float weight;
-  typename Lanes<kLanes>::Float before;
-  const float mean = SumOfSquares<kLanes>(x, job.elements) / static_cast<float>(job.elements);
-  const float scale = 1.0f / std::sqrt(mean + job.epsilon);
-  int64_t i = 0;
-  for (; i + kLanes <= job.elements; i += kLanes) {
-    Load(x + i, value);
-    Load(job.weight + i, weight);
-    value = value * scale * weight;
-    if (job.accumulate) {
-      Load(out + i, before);
-      value = before + value;
+  template <int kLanes>
+  [[gnu::always_inline]] static inline void Run(const Job& job, int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const X* x = job.x + job.x_layout.Offset(row);
+      if (job.residual != nullptr) {
+        X* residual = job.residual + job.residual_layout.Offset(row);
+        AddRow<kLanes>(x, residual, job.elements);
+        x = residual;
+      }
+      const float sum = SumOfRow<kLanes>(x, job.elements, Square());
+      const float scale = 1.0f / std::sqrt(sum / static_cast<float>(job.elements) + job.epsilon);
+      ScaleRow<kLanes>(job, x, scale, job.out + job.out_layout.Offset(row));
     }
-    Store(value, out + i);
   }
-  for (; i < job.elements; ++i) {
-    const float last = x[i] * scale * job.weight[i];
-    out[i] = job.accumulate ? out[i] + last : last;
+};
+
+struct RmsNorm {
+  template <CpuIsa kIsa>
+  static Status Run(const OpContext& context, const Args& args) {
+    WithRowTypes(args.x.dtype(), args.weight.dtype(), [&](auto x, auto weight) {
+      using X = decltype(x);
+      using W = decltype(weight);
+      const bool fused = IsGiven(args.residual);
+      RunRows<kIsa, NormRows<X, W>>(
+          context, RowsOf(args.x), LastDim(args.x),
+          {.x = args.x.as<X>(),
+           .residual = fused ? args.residual.as<X>() : nullptr,
+           .weight = args.weight.as<W>(),
+           .out = args.out.as<X>(),
+           .x_layout = RowLayout(args.x),
+           .residual_layout = fused ? RowLayout(args.residual) : RowLayout(),
+           .out_layout = RowLayout(args.out),
+           .elements = LastDim(args.x),
+           .epsilon = args.epsilon,
+           .weight_offset = args.weight_offset,
+           .accumulate = args.accumulate});
+    });
+    return OkStatus();
   }
-}
-
-template <int kLanes>
-[[gnu::always_inline]] inline void NormRows(const Job& job, int64_t begin, int64_t end) {
-  for (int64_t row = begin; row < end; ++row) {
-    NormRow<kLanes>(job, job.x + job.x_layout.Offset(row), job.out + job.out_layout.Offset(row));
-  }
-}
-
-void NormRowsBaseline(const Job& job, int64_t begin, int64_t end) {
-  NormRows<kBaselineLanes>(job, begin, end);
-}
-
-#if QUIRE_HAVE_X86
-QUIRE_BEGIN_AVX2
-void NormRowsAvx2(const Job& job, int64_t begin, int64_t end) {
-  NormRows<kAvx2Lanes>(job, begin, end);
-}
-QUIRE_END_TARGET
-
-QUIRE_BEGIN_AVX512
-void NormRowsAvx512(const Job& job, int64_t begin, int64_t end) {
-  NormRows<kAvx512Lanes>(job, begin, end);
-}
-QUIRE_END_TARGET
-#endif
-
-template <void (*kNormRows)(const Job&, int64_t, int64_t)>
-Status RunRows(const OpContext& context, const Args& args) {
-  const Job job = {.x = args.x.as<float>(),
-                   .weight = args.weight.as<float>(),
-                   .out = args.out.as<float>(),
-                   .x_layout = RowLayout(args.x),
-                   .out_layout = RowLayout(args.out),
-                   .elements = RowElements(args),
-                   .epsilon = args.epsilon,
-                   .accumulate = args.accumulate};
-  ForRowRanges(context, RowsOf(args), job.elements,
-               [&](int64_t begin, int64_t end) { kNormRows(job, begin, end); });
-  return OkStatus();
-}
+};
 
 }  // namespace
 
 Implementations CpuImplementations() {
-  return {
-#if QUIRE_HAVE_X86
-      {"avx512", DeviceHas<CpuIsa::kAvx512, Args>, RunRows<NormRowsAvx512>},
-      {"avx2", DeviceHas<CpuIsa::kAvx2, Args>, RunRows<NormRowsAvx2>},
-#endif
-      {"vectorized", DeviceHas<CpuIsa::kBaseline, Args>, RunRows<NormRowsBaseline>},
-  };
+  return RowImplementations<RmsNorm, Args>();
 }
 
 }  // namespace quire::ops::rms_norm

@@ -1,38 +1,30 @@
 #include "ops/rms_norm/rms_norm.h"
 
+#include "ops/row_views.h"
+
 namespace quire::ops::rms_norm {
 
 namespace {
 
-Status ValidateArray(std::string_view name, const TensorView& view, Place place) {
-  if (view.dtype() != DType::kF32 || view.place() != place) {
-    return InvalidArgument("rms_norm: ", name, " is ", Describe(view), "; it must be f32 on ",
-                           PlaceName(place));
-  }
-  const int last = view.rank() - 1;
-  if (view.rank() > 0 && view.dim(last) > 1 && view.stride(last) != 1) {
-    return InvalidArgument("rms_norm: the last axis of ", name, " has stride ", view.stride(last),
-                           "; it must be contiguous");
-  }
-  return OkStatus();
-}
+constexpr std::string_view kOp = "rms_norm";
 
-Status Validate(const OpContext& context, const Args& args) {
-  const Place place = context.stream.device().place();
-  QUIRE_RETURN_IF_ERROR(ValidateArray("x", args.x, place));
-  QUIRE_RETURN_IF_ERROR(ValidateArray("weight", args.weight, place));
-  QUIRE_RETURN_IF_ERROR(ValidateArray("out", args.out, place));
-  if ((args.x.rank() != 2 && args.x.rank() != 3) || args.x.dim(args.x.rank() - 1) < 1) {
+Status Validate(const Args& args, Place place) {
+  QUIRE_RETURN_IF_ERROR(ValidateRows(kOp, "x", args.x, place));
+  if ((args.x.rank() != 2 && args.x.rank() != 3) || LastDim(args.x) < 1) {
     return InvalidArgument("rms_norm: x is ", Describe(args.x),
                            "; it must be [T, D] or [T, H, D] with D >= 1");
   }
-  if (args.out.shape() != args.x.shape()) {
-    return InvalidArgument("rms_norm: out is ", ShapeName(args.out.shape()), ", x is ",
-                           ShapeName(args.x.shape()), "; the shapes must be equal");
+  QUIRE_RETURN_IF_ERROR(ValidateLike(kOp, "out", args.out, "x", args.x));
+  QUIRE_RETURN_IF_ERROR(ValidateWeight(kOp, "weight", args.weight, args.x));
+  if (!IsGiven(args.residual)) {
+    return OkStatus();
   }
-  if (args.weight.shape() != Shape{args.x.dim(args.x.rank() - 1)}) {
-    return InvalidArgument("rms_norm: weight is ", ShapeName(args.weight.shape()), " for rows of ",
-                           args.x.dim(args.x.rank() - 1), " elements; it must have as many");
+  QUIRE_RETURN_IF_ERROR(ValidateLike(kOp, "residual", args.residual, "x", args.x));
+  if (RowsOf(args.x) > 0 &&
+      (args.residual.data() == args.x.data() || args.residual.data() == args.out.data())) {
+    return InvalidArgument("rms_norm: residual is ",
+                           args.residual.data() == args.x.data() ? "x" : "out",
+                           "; it must have memory of its own");
   }
   return OkStatus();
 }
@@ -40,9 +32,9 @@ Status Validate(const OpContext& context, const Args& args) {
 }  // namespace
 
 Status Run(const OpContext& context, const Args& args) {
-  QUIRE_RETURN_IF_ERROR(Validate(context, args));
-  return RunBest("rms_norm", ImplementationsOf(context.stream.device().place().platform), context,
-                 args);
+  const Place place = context.stream.device().place();
+  QUIRE_RETURN_IF_ERROR(Validate(args, place));
+  return RunBest(kOp, ImplementationsOf(place.platform), context, args);
 }
 
 }  // namespace quire::ops::rms_norm

@@ -8,11 +8,17 @@
 namespace quire::ops::rms_norm {
 
 struct Args {
-  TensorView x;  // f32 [T, D] or [T, H, D]; the last axis contiguous, the others may be strided
-  TensorView weight;  // f32 [D]
-  TensorView out;     // f32, the shape of x; may be x itself
+  // f32, f16 or bf16 [T, D] or [T, H, D] (the heads of queries and keys); the last axis contiguous,
+  // the others may be strided.
+  TensorView x;
+  TensorView weight;  // f32 or the type of x, [D]
+  TensorView out;     // the type and shape of x; may be x itself
   float epsilon = 1e-5f;
   bool accumulate = false;  // out += instead of out =: the residual connection of post-norm layers
+  // Optional, the type and shape of x, none of its memory in x or out. residual += x, rounded to
+  // its type; then the sum is normed instead of x: the residual connection of pre-norm layers.
+  TensorView residual = {};
+  float weight_offset = 0.0f;  // added to every weight; 1 for Gemma, whose weights lie around 0
 };
 
 using Implementations = ImplementationList<Args>;
@@ -20,8 +26,9 @@ using Implementations = ImplementationList<Args>;
 // The implementations of a platform, best first, ending in "reference".
 const Implementations& ImplementationsOf(PlatformKind platform);
 
-// A row of out depends on that row alone, bit for bit. Errors: invalid_argument (shapes, types,
-// places).
+// All arithmetic is in fp32, rounded once to the type of out. A row of out depends on that row
+// alone, bit for bit. Errors: invalid_argument (shapes, types, places, a residual that is x or
+// out).
 Status Run(const OpContext& context, const Args& args);
 
 }  // namespace quire::ops::rms_norm

@@ -3,11 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
+#include <functional>
 
-#include "base/test_seed.h"
-#include "ops/conformance.h"
+#include "ops/fixture_file.h"
 #include "ops/rms_norm/rms_norm_cases.h"
+#include "ops/row_conformance.h"
 
 namespace quire::ops::rms_norm {
 namespace {
@@ -16,102 +16,25 @@ const Implementations& All() {
   return ImplementationsOf(PlatformKind::kCpu);
 }
 
-// One problem with its data. x and out are [T, H * D] with a gap after each row.
-struct Problem {
-  Problem(const Case& c, std::mt19937_64& rng)
-      : x({c.tokens, Width(c)}, Width(c) + c.gap),
-        weight({c.elements}),
-        out({c.tokens, Width(c)}, Width(c) + c.gap),
-        before(RandomFloats(rng, c.tokens * Width(c))) {
-    x.Assign(RandomFloats(rng, c.tokens * Width(c), 0.5f, 3.0f));
-    weight.Assign(RandomFloats(rng, c.elements, 1.0f, 0.5f));
-    args = {.x = x.View(DType::kF32),
-            .weight = weight.View(DType::kF32),
-            .out = out.View(DType::kF32),
-            .epsilon = 1e-5f,
-            .accumulate = c.accumulate};
-    if (c.heads > 0) {
-      args.x = args.x.SplitLast(c.elements);
-      args.out = args.out.SplitLast(c.elements);
-    }
-  }
+class RmsNormConformance : public RowConformance<Case, Problem, ImplementationsOf> {};
+INSTANTIATE_TEST_SUITE_P(Cpu, RmsNormConformance,
+                         testing::ValuesIn(ConformanceParams(ConformanceCases(), All())),
+                         ConformanceName());
+TEST_P(RmsNormConformance, AgreesWithTheReference) {
+  ExpectAgreement(GetParam().problem.tolerance());
+}
 
-  static int64_t Width(const Case& c) { return std::max<int64_t>(c.heads, 1) * c.elements; }
-
-  std::vector<float> Result(const OpContext& context) {
-    out.Assign(before);
-    const Status status = Run(context, args);
-    EXPECT_TRUE(status.ok()) << status.message();
-    return out.Values();
-  }
-
-  GuardedArray<float> x;
-  GuardedArray<float> weight;
-  GuardedArray<float> out;
-  std::vector<float> before;
-  Args args;
-};
-
-class RmsNormTest : public testing::TestWithParam<Case> {
- protected:
-  std::mt19937_64 rng_{TestSeed()};
-};
-
-INSTANTIATE_TEST_SUITE_P(Cases, RmsNormTest, testing::ValuesIn(kCases),
+class RmsNormExactness : public RowExactness<Case, Problem, ImplementationsOf> {};
+INSTANTIATE_TEST_SUITE_P(Cpu, RmsNormExactness, testing::ValuesIn(ConformanceCases()),
                          [](const auto& info) { return info.param.name; });
-
-TEST_P(RmsNormTest, AgreesWithTheReference) {
-  CpuFixture cpu(2);
-  const Tolerance tolerance = {.rtol = 2e-6, .atol = GetParam().atol};
-  Problem problem(GetParam(), rng_);
-  const std::vector<float> expected = problem.Result(cpu.Context("reference"));
-  ForEachImplementation(cpu, All(), problem.args, [&](const OpContext& context) {
-    EXPECT_EQ(Mismatch(problem.Result(context), expected, tolerance), "") << context.implementation;
-    EXPECT_EQ(problem.out.Damage(), "") << context.implementation;
-  });
-  EXPECT_EQ(problem.x.Damage(), "");
+TEST_P(RmsNormExactness, EveryWidthAndThreadCountGivesTheSameBits) {
+  ExpectTheSameOnEveryWidthAndThreadCount();
 }
-
-TEST_P(RmsNormTest, EveryWidthAndThreadCountGivesTheSameBits) {
-  CpuFixture one(1);
-  CpuFixture two(2);
-  Problem problem(GetParam(), rng_);
-  const std::vector<float> expected = problem.Result(one.Context("vectorized"));
-  ForEachImplementation(two, All(), problem.args, [&](const OpContext& context) {
-    if (context.implementation != "reference") {
-      EXPECT_EQ(BitMismatch(problem.Result(context), expected), "") << context.implementation;
-    }
-  });
+TEST_P(RmsNormExactness, ATokenAloneGivesTheSameBits) {
+  ExpectTheSameOfTokensAlone();
 }
-
-TEST_P(RmsNormTest, ATokenAloneGivesTheSameBits) {
-  CpuFixture cpu(2);
-  Problem problem(GetParam(), rng_);
-  ForEachImplementation(cpu, All(), problem.args, [&](const OpContext& context) {
-    const std::vector<float> expected = problem.Result(context);
-    problem.out.Assign(problem.before);
-    for (int64_t t = 0; t < GetParam().tokens; ++t) {
-      Args row = problem.args;
-      row.x = row.x.Rows(t, t + 1);
-      row.out = row.out.Rows(t, t + 1);
-      EXPECT_TRUE(rms_norm::Run(context, row).ok());
-    }
-    EXPECT_EQ(BitMismatch(problem.out.Values(), expected), "") << context.implementation;
-  });
-}
-
-TEST_P(RmsNormTest, InPlaceGivesTheSameBits) {
-  CpuFixture cpu(2);
-  Problem problem(GetParam(), rng_);
-  problem.before = problem.x.Values();
-  ForEachImplementation(cpu, All(), problem.args, [&](const OpContext& context) {
-    const std::vector<float> expected = problem.Result(context);
-    problem.out.Assign(problem.before);
-    Args in_place = problem.args;
-    in_place.x = in_place.out;
-    EXPECT_TRUE(rms_norm::Run(context, in_place).ok());
-    EXPECT_EQ(BitMismatch(problem.out.Values(), expected), "") << context.implementation;
-  });
+TEST_P(RmsNormExactness, InPlaceGivesTheSameBits) {
+  ExpectTheSameInPlace();
 }
 
 TEST(RmsNormValueTest, OfASmallRow) {
@@ -129,33 +52,86 @@ TEST(RmsNormValueTest, OfASmallRow) {
   });
 }
 
-// The message of the error that `change` to a valid problem causes.
-template <typename Change>
-std::string ErrorOf(const Change& change) {
+// 1 + 2^-8 lies between two bf16 numbers: the sum is 1, and that is what the norm must see.
+TEST(RmsNormValueTest, NormsTheRoundedSum) {
   CpuFixture cpu(1);
-  std::mt19937_64 rng(1);
-  Problem problem({"", 2, 0, 8, 8, false, 0}, rng);
-  change(problem.args);
-  const Status status = Run(cpu.Context(), problem.args);
-  return StrCat(StatusCodeName(status.code()), ": ", status.message());
+  TypedArray x(DType::kBF16, {1, 2});
+  TypedArray residual(DType::kBF16, {1, 2});
+  TypedArray weight(DType::kF32, {2});
+  TypedArray out(DType::kBF16, {1, 2});
+  weight.Assign(std::vector<float>{-0.5f, 1.0f});
+  const Args args = {.x = x.View(),
+                     .weight = weight.View(),
+                     .out = out.View(),
+                     .epsilon = 0.0f,
+                     .residual = residual.View(),
+                     .weight_offset = 1.0f};
+  ForEachImplementation(cpu, All(), args, [&](const OpContext& context) {
+    x.Assign(std::vector<float>{0x1p-8f, 0.5f});
+    residual.Assign(std::vector<float>{1.0f, -1.5f});
+    ASSERT_TRUE(rms_norm::Run(context, args).ok());
+    EXPECT_THAT(residual.Values(), testing::ElementsAre(1, -1)) << context.implementation;
+    EXPECT_THAT(out.Values(), testing::ElementsAre(0.5f, -2.0f)) << context.implementation;
+  });
 }
 
-TEST(RmsNormErrorTest, NamesWhatIsWrong) {
+std::string ErrorOf(const std::function<void(Args&)>& change) {
+  return ErrorAfter<Problem>(Case{.tokens = 2, .elements = 8, .gap = 8, .residual = true}, change);
+}
+
+TEST(RmsNormErrorTest, NamesTheWrongShape) {
   using testing::StartsWith;
-  EXPECT_THAT(ErrorOf([](Args& args) { args.out = args.out.Rows(0, 1); }),
-              StartsWith("invalid_argument: rms_norm: out is [1, 8], x is [2, 8]"));
-  EXPECT_THAT(ErrorOf([](Args& args) { args.weight = args.weight.Columns(0, 4); }),
-              StartsWith("invalid_argument: rms_norm: weight is [4] for rows of 8"));
+  EXPECT_THAT(
+      ErrorOf([](Args& args) { args.out = args.out.Rows(0, 1); }),
+      StartsWith("invalid_argument: rms_norm: out is f32 [1, 8] on cpu:0, x is f32 [2, 8]"));
+  EXPECT_THAT(
+      ErrorOf([](Args& args) { args.weight = args.weight.Columns(0, 4); }),
+      StartsWith("invalid_argument: rms_norm: weight is f32 [4] on cpu:0 for x f32 [2, 8]"));
   EXPECT_THAT(ErrorOf([](Args& args) { args.x = args.weight; }),
               StartsWith("invalid_argument: rms_norm: x is f32 [8]"));
-  EXPECT_THAT(ErrorOf([](Args& args) { args.x = {args.x.data(), DType::kF16, {2, 8}}; }),
-              StartsWith("invalid_argument: rms_norm: x is f16"));
+  EXPECT_THAT(ErrorOf([](Args& args) { args.residual = args.residual.Columns(0, 4); }),
+              StartsWith("invalid_argument: rms_norm: residual is f32 [2, 4]"));
   EXPECT_THAT(ErrorOf([](Args& args) { args.x = {args.x.data(), DType::kF32, {2, 8}, {8, 2}}; }),
               StartsWith("invalid_argument: rms_norm: the last axis of x has stride 2"));
+}
+
+TEST(RmsNormErrorTest, NamesTheWrongTypeOrPlace) {
+  using testing::StartsWith;
+  EXPECT_THAT(ErrorOf([](Args& args) { args.x = {args.x.data(), DType::kI32, {2, 8}}; }),
+              StartsWith("invalid_argument: rms_norm: x is i32"));
+  EXPECT_THAT(ErrorOf([](Args& args) { args.x = {args.x.data(), DType::kF16, {2, 8}}; }),
+              StartsWith("invalid_argument: rms_norm: out is f32 [2, 8] on cpu:0, x is f16"));
+  EXPECT_THAT(ErrorOf([](Args& args) { args.weight = {args.x.data(), DType::kF16, {8}}; }),
+              StartsWith("invalid_argument: rms_norm: weight is f16 [8]"));
+  EXPECT_THAT(ErrorOf([](Args& args) { args.residual = args.out; }),
+              StartsWith("invalid_argument: rms_norm: residual is out; it must"));
   EXPECT_THAT(ErrorOf([](Args& args) {
                 args.x = {args.x.data(), DType::kF32, {2, 8}, Place{PlatformKind::kCpu, 1}};
               }),
               StartsWith("invalid_argument: rms_norm: x is f32 [2, 8] on cpu:1"));
+}
+
+TEST(RmsNormFixture, ReferenceAgreesWithPyTorch) {
+  CpuFixture cpu(1);
+  for (const FixtureCase& c : LoadFixture("rms_norm")) {
+    SCOPED_TRACE(c.name());
+    TypedArray x = c.array("x").array();
+    TypedArray weight = c.array("weight").array();
+    TypedArray residual = c.array(c.has("residual") ? "residual" : "x").array();
+    TypedArray out(x.dtype(), x.shape());
+    const Args args = {.x = x.View(),
+                       .weight = weight.View(),
+                       .out = out.View(),
+                       .epsilon = static_cast<float>(c.number("epsilon")),
+                       .residual = c.has("residual") ? residual.View() : TensorView(),
+                       .weight_offset = static_cast<float>(c.number("weight_offset"))};
+    ASSERT_TRUE(rms_norm::Run(cpu.Context("reference"), args).ok());
+    const Tolerance tolerance = ToleranceOf(x.dtype());
+    EXPECT_EQ(Mismatch(out.Values(), c.array("out").floats(), tolerance), "");
+    if (c.has("residual")) {
+      EXPECT_EQ(BitMismatch(residual.Values(), c.array("residual_out").floats()), "");
+    }
+  }
 }
 
 }  // namespace

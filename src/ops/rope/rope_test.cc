@@ -3,9 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "base/test_seed.h"
-#include "ops/conformance.h"
+#include <functional>
+
+#include "ops/fixture_file.h"
 #include "ops/rope/rope_cases.h"
+#include "ops/row_conformance.h"
 
 namespace quire::ops::rope {
 namespace {
@@ -14,73 +16,46 @@ const Implementations& All() {
   return ImplementationsOf(PlatformKind::kCpu);
 }
 
-// One problem with its data. x is [T, H * D] with a gap after each row.
-struct Problem {
-  Problem(const Case& c, std::mt19937_64& rng)
-      : x({c.tokens, c.heads * c.elements}, c.heads * c.elements + c.gap),
-        cos_sin({c.tokens, c.rotated / 2, 2}),
-        before(RandomFloats(rng, c.tokens * c.heads * c.elements)) {
-    const std::vector<int32_t> positions = RandomInts(rng, c.tokens, 0, 8000);
-    std::vector<float> frequencies;
-    for (int64_t i = 0; i < c.rotated / 2; ++i) {
-      frequencies.push_back(std::pow(10000.0f, -2.0f * i / c.rotated));
-    }
-    ComputeCosSin(positions, frequencies, 1.0f, cos_sin.data());
-    args = {.x = x.View(DType::kF32).SplitLast(c.elements),
-            .cos_sin = cos_sin.View(DType::kF32),
-            .style = c.style};
-  }
-
-  std::vector<float> Result(const OpContext& context) {
-    x.Assign(before);
-    const Status status = Run(context, args);
-    EXPECT_TRUE(status.ok()) << status.message();
-    return x.Values();
-  }
-
-  GuardedArray<float> x;
-  GuardedArray<float> cos_sin;
-  std::vector<float> before;
-  Args args;
-};
-
-class RopeTest : public testing::TestWithParam<Case> {
- protected:
-  std::mt19937_64 rng_{TestSeed()};
-};
-
-INSTANTIATE_TEST_SUITE_P(Cases, RopeTest, testing::ValuesIn(kCases),
-                         [](const auto& info) { return info.param.name; });
-
-// A rotation is two products and a sum, never contracted: there is but one right answer.
-TEST_P(RopeTest, HasTheBitsOfTheReferenceOnAnyThreads) {
-  CpuFixture one(1);
-  Problem problem(GetParam(), rng_);
-  const std::vector<float> expected = problem.Result(one.Context("reference"));
-  for (const int threads : {1, 2}) {
-    CpuFixture cpu(threads);
-    ForEachImplementation(cpu, All(), problem.args, [&](const OpContext& context) {
-      EXPECT_EQ(BitMismatch(problem.Result(context), expected), "") << context.implementation;
-      EXPECT_EQ(problem.x.Damage(), "") << context.implementation;
-    });
-  }
-  EXPECT_EQ(problem.cos_sin.Damage(), "");
+class RopeConformance : public RowConformance<Case, Problem, ImplementationsOf> {};
+INSTANTIATE_TEST_SUITE_P(Cpu, RopeConformance,
+                         testing::ValuesIn(ConformanceParams(ConformanceCases(), All())),
+                         ConformanceName());
+TEST_P(RopeConformance, AgreesWithTheReference) {
+  ExpectAgreement(GetParam().problem.tolerance());
 }
 
-TEST_P(RopeTest, ATokenAloneGivesTheSameBits) {
+class RopeExactness : public RowExactness<Case, Problem, ImplementationsOf> {};
+INSTANTIATE_TEST_SUITE_P(Cpu, RopeExactness, testing::ValuesIn(ConformanceCases()),
+                         [](const auto& info) { return info.param.name; });
+TEST_P(RopeExactness, EveryWidthAndThreadCountGivesTheSameBits) {
+  ExpectTheSameOnEveryWidthAndThreadCount();
+}
+TEST_P(RopeExactness, ATokenAloneGivesTheSameBits) {
+  ExpectTheSameOfTokensAlone();
+}
+TEST_P(RopeExactness, InPlaceGivesTheSameBits) {
+  ExpectTheSameInPlace();
+}
+
+TEST(RopeAnglesTest, ATableOfThemGivesTheSameBits) {
   CpuFixture cpu(2);
-  Problem problem(GetParam(), rng_);
-  ForEachImplementation(cpu, All(), problem.args, [&](const OpContext& context) {
-    const std::vector<float> expected = problem.Result(context);
-    problem.x.Assign(problem.before);
-    for (int64_t t = 0; t < GetParam().tokens; ++t) {
-      Args row = problem.args;
-      row.x = row.x.Rows(t, t + 1);
-      row.cos_sin = row.cos_sin.Rows(t, t + 1);
-      EXPECT_TRUE(rope::Run(context, row).ok());
+  std::mt19937_64 rng(TestSeed());
+  for (const Case& c : ConformanceCases()) {
+    SCOPED_TRACE(c.name);
+    Problem problem(c, rng);
+    if (problem.args.cos_sin.rank() > 0) {
+      continue;
     }
-    EXPECT_EQ(BitMismatch(problem.x.Values(), expected), "") << context.implementation;
-  });
+    const int64_t pairs = problem.args.angles.inverse_frequency.dim(0);
+    TypedArray table(DType::kF32, {problem.tokens(), pairs, 2});
+    ASSERT_TRUE(ComputeCosSin(problem.args.angles, table.View().as<float>()).ok());
+    EXPECT_EQ(table.Damage(), "");
+    Args by_table = problem.args;
+    by_table.angles = {};
+    by_table.cos_sin = table.View();
+    const std::vector<float> expected = ResultOf(problem, cpu.Context(), problem.args);
+    EXPECT_EQ(BitMismatch(ResultOf(problem, cpu.Context(), by_table), expected), "");
+  }
 }
 
 // q . k of rotated vectors depends on the distance of their positions alone: what the operator is
@@ -112,16 +87,20 @@ TEST(RopeValueTest, ScoresDependOnTheDistance) {
 TEST(RopeValueTest, StylesPairDifferentElements) {
   CpuFixture cpu(1);
   std::vector<float> cos_sin = {0, 1, 0, 1};  // a quarter turn: (a, b) -> (-b, a)
-  std::vector<float> x = {1, 2, 3, 4};
-  Args args = {.x = {x.data(), DType::kF32, {1, 1, 4}},
+  std::vector<float> x = {1, 2, 3, 4, 5};
+  std::vector<float> out(5);
+  Args args = {.x = {x.data(), DType::kF32, {1, 1, 5}},
                .cos_sin = {cos_sin.data(), DType::kF32, {1, 2, 2}},
-               .style = Style::kNeox};
-  ASSERT_TRUE(rope::Run(cpu.Context(), args).ok());
-  EXPECT_THAT(x, testing::ElementsAre(-3, -4, 1, 2));
-  x = {1, 2, 3, 4};
-  args.style = Style::kInterleaved;
-  ASSERT_TRUE(rope::Run(cpu.Context(), args).ok());
-  EXPECT_THAT(x, testing::ElementsAre(-2, 1, -4, 3));
+               .style = Style::kNeox,
+               .out = {out.data(), DType::kF32, {1, 1, 5}}};
+  ForEachImplementation(cpu, All(), args, [&](const OpContext& context) {
+    args.style = Style::kNeox;
+    ASSERT_TRUE(rope::Run(context, args).ok());
+    EXPECT_THAT(out, testing::ElementsAre(-3, -4, 1, 2, 5)) << context.implementation;
+    args.style = Style::kInterleaved;
+    ASSERT_TRUE(rope::Run(context, args).ok());
+    EXPECT_THAT(out, testing::ElementsAre(-2, 1, -4, 3, 5)) << context.implementation;
+  });
 }
 
 TEST(ComputeCosSinTest, FormsTheAngleInSinglePrecision) {
@@ -135,27 +114,88 @@ TEST(ComputeCosSinTest, FormsTheAngleInSinglePrecision) {
                                    2 * std::cos(angle), 2 * std::sin(angle)));
 }
 
-// The message of the error that `change` to a valid problem causes.
-template <typename Change>
-std::string ErrorOf(const Change& change) {
-  CpuFixture cpu(1);
-  std::mt19937_64 rng(1);
-  Problem problem({"", 2, 2, 8, 8, 0, Style::kNeox}, rng);
-  change(problem.args);
-  const Status status = Run(cpu.Context(), problem.args);
-  return StrCat(StatusCodeName(status.code()), ": ", status.message());
+TEST(ComputeCosSinTest, IsGoodToTheLastPlaceAtEveryPosition) {
+  std::mt19937_64 rng(TestSeed());
+  for (const int32_t limit : {100, 1 << 24, std::numeric_limits<int32_t>::max()}) {
+    std::vector<int32_t> positions = RandomInts(rng, 2000, -limit, limit);
+    positions.push_back(limit);
+    std::vector<float> frequencies = {1.0f, 0.7f, 0.0123f, 1e-6f};
+    const auto tokens = static_cast<int64_t>(positions.size());
+    std::vector<float> out(positions.size() * 8);
+    const Angles angles = {.positions = {positions.data(), DType::kI32, {tokens}},
+                           .inverse_frequency = {frequencies.data(), DType::kF32, {4}}};
+    ASSERT_TRUE(ComputeCosSin(angles, out.data()).ok());
+    for (size_t i = 0; i < out.size(); i += 2) {
+      const double angle = static_cast<double>(positions[i / 8]) * frequencies[i / 2 % 4];
+      ASSERT_NEAR(out[i], std::cos(angle), 6.1e-8) << angle;
+      ASSERT_NEAR(out[i + 1], std::sin(angle), 6.1e-8) << angle;
+    }
+  }
 }
 
-TEST(RopeErrorTest, NamesWhatIsWrong) {
+std::string ErrorOf(Form form, const std::function<void(Args&)>& change) {
+  return ErrorAfter<Problem>(
+      Case{.tokens = 2, .heads = 2, .elements = 8, .rotated = 8, .form = form, .in_place = true},
+      change);
+}
+
+TEST(RopeErrorTest, NamesTheWrongTable) {
   using testing::StartsWith;
-  EXPECT_THAT(ErrorOf([](Args& args) { args.x = args.x.Rows(0, 1); }),
+  EXPECT_THAT(ErrorOf(Form::kTable, [](Args& args) { args.x = args.x.Rows(0, 1); }),
               StartsWith("invalid_argument: rope: cos_sin is [2, 4, 2] for x [1, 2, 8]"));
-  EXPECT_THAT(ErrorOf([](Args& args) { args.x = args.x.Columns(0, 6); }),
+  EXPECT_THAT(ErrorOf(Form::kTable, [](Args& args) { args.x = args.x.Columns(0, 6); }),
               StartsWith("invalid_argument: rope: cos_sin is [2, 4, 2] for x [2, 2, 6]"));
-  EXPECT_THAT(ErrorOf([](Args& args) { args.x = {args.x.data(), DType::kF32, {2, 16}}; }),
-              StartsWith("invalid_argument: rope: x is f32 [2, 16]"));
-  EXPECT_THAT(ErrorOf([](Args& args) { args.cos_sin = args.cos_sin.Columns(0, 1); }),
+  EXPECT_THAT(
+      ErrorOf(Form::kTable, [](Args& args) { args.x = {args.x.data(), DType::kF32, {2, 16}}; }),
+      StartsWith("invalid_argument: rope: x is f32 [2, 16]"));
+  EXPECT_THAT(ErrorOf(Form::kTable, [](Args& args) { args.cos_sin = args.cos_sin.Columns(0, 1); }),
               StartsWith("invalid_argument: rope: cos_sin is f32 [2, 4, 1]"));
+  EXPECT_THAT(ErrorOf(Form::kTable, [](Args& args) { args.cos_sin = {}; }),
+              StartsWith("invalid_argument: rope: neither of cos_sin and angles is given"));
+  EXPECT_THAT(ErrorOf(Form::kTable, [](Args& args) { args.out = args.x.Rows(0, 1); }),
+              StartsWith("invalid_argument: rope: out is f32 [1, 2, 8]"));
+}
+
+TEST(RopeErrorTest, NamesTheWrongAngles) {
+  using testing::StartsWith;
+  EXPECT_THAT(ErrorOf(Form::kPositions, [](Args& args) { args.x = args.x.Rows(0, 1); }),
+              StartsWith("invalid_argument: rope: positions is [2] and inverse_frequency [4] for"));
+  EXPECT_THAT(ErrorOf(Form::kPositions, [](Args& args) { args.angles.positions = args.x; }),
+              StartsWith("invalid_argument: rope: positions is f32 [2, 2, 8]"));
+  EXPECT_THAT(ErrorOf(Form::kPositions, [](Args& args) { args.angles.inverse_frequency = {}; }),
+              StartsWith("invalid_argument: rope: inverse_frequency is f32 []"));
+  EXPECT_THAT(ErrorOf(Form::kPositions, [](Args& args) { args.angles.sections = {4}; }),
+              StartsWith("invalid_argument: rope: section 0 has 4 pairs for positions [2]"));
+  EXPECT_THAT(ErrorOf(Form::kSections, [](Args& args) { args.angles.sections[1] = 3; }),
+              StartsWith("invalid_argument: rope: the sections have 6 pairs for inverse_frequency "
+                         "[4]"));
+  EXPECT_THAT(ErrorOf(Form::kSections, [](Args& args) { args.angles.sections[1] = -1; }),
+              StartsWith("invalid_argument: rope: section 1 has -1 pairs"));
+}
+
+TEST(RopeFixture, ReferenceAgreesWithPyTorch) {
+  CpuFixture cpu(1);
+  for (const FixtureCase& c : LoadFixture("rope")) {
+    if (!c.has("positions")) {
+      continue;  // frequencies_test.cc reads those
+    }
+    SCOPED_TRACE(c.name());
+    TypedArray x = c.array("x").array();
+    std::vector<int32_t> positions = c.array("positions").integers<int32_t>();
+    std::vector<float> frequency = c.array("inverse_frequency").floats();
+    Args args = {.x = x.View(),
+                 .style = c.integer("neox") != 0 ? Style::kNeox : Style::kInterleaved};
+    args.angles = {
+        .positions = {positions.data(), DType::kI32, c.array("positions").shape()},
+        .inverse_frequency = {frequency.data(), DType::kF32, c.array("inverse_frequency").shape()},
+        .attention_factor = static_cast<float>(c.number("attention_factor"))};
+    if (c.has("sections")) {
+      const std::vector<int32_t> sections = c.array("sections").integers<int32_t>();
+      std::copy(sections.begin(), sections.end(), args.angles.sections.begin());
+    }
+    ASSERT_TRUE(rope::Run(cpu.Context("reference"), args).ok());
+    EXPECT_EQ(Mismatch(x.Values(), c.array("out").floats(), ToleranceOf(x.dtype())), "");
+  }
 }
 
 }  // namespace

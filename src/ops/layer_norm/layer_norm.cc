@@ -1,0 +1,31 @@
+#include "ops/layer_norm/layer_norm.h"
+
+#include "ops/row_views.h"
+
+namespace quire::ops::layer_norm {
+
+namespace {
+
+constexpr std::string_view kOp = "layer_norm";
+
+Status Validate(const Args& args, Place place) {
+  QUIRE_RETURN_IF_ERROR(ValidateRows(kOp, "x", args.x, place));
+  if ((args.x.rank() != 2 && args.x.rank() != 3) || LastDim(args.x) < 1) {
+    return InvalidArgument("layer_norm: x is ", Describe(args.x),
+                           "; it must be [T, D] or [T, H, D] with D >= 1");
+  }
+  QUIRE_RETURN_IF_ERROR(ValidateLike(kOp, "out", args.out, "x", args.x));
+  QUIRE_RETURN_IF_ERROR(ValidateWeight(kOp, "weight", args.weight, args.x));
+  return IsGiven(args.bias) ? ValidateLike(kOp, "bias", args.bias, "weight", args.weight)
+                            : OkStatus();
+}
+
+}  // namespace
+
+Status Run(const OpContext& context, const Args& args) {
+  const Place place = context.stream.device().place();
+  QUIRE_RETURN_IF_ERROR(Validate(args, place));
+  return RunBest(kOp, ImplementationsOf(place.platform), context, args);
+}
+
+}  // namespace quire::ops::layer_norm
