@@ -50,10 +50,11 @@ TEST(ChooseAttentionBackend, RefusesWhatItCannotDo) {
               HasSubstr("head size 72 is not a multiple of 16 up to 512"));
   EXPECT_THAT(refusal(Choose("paged_cpu", 528)), HasSubstr("head size 528"));
   EXPECT_THAT(refusal(Choose("auto", 64, 48)),
-              HasSubstr("page size 48 is not a power of two up to 256"));
+              HasSubstr("page size 48 is not supported; use 1, 2, 4"));
   EXPECT_THAT(refusal(Choose("auto", 64, 512)), HasSubstr("page size 512"));
   EXPECT_THAT(refusal(Choose("auto", 64, 0)), HasSubstr("page size 0"));
-  EXPECT_THAT(refusal(Choose("auto", 64, 16, DType::kQ8_0)), HasSubstr("use f32, f16 or bf16"));
+  EXPECT_THAT(refusal(Choose("auto", 64, 16, DType::kQ8_0)),
+              HasSubstr("use f32, f16, bf16 or f8e4m3"));
   EXPECT_THAT(refusal(Choose("auto", 64, 16, DType::kF16, PlatformKind::kAscend)),
               HasSubstr("no attention backend runs on platform ascend"));
   EXPECT_THAT(refusal(Choose("paged_cpu", 64, 16, DType::kF16, PlatformKind::kAscend)),

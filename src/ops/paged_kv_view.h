@@ -32,6 +32,7 @@ struct PageStrides {
   int64_t Offset(int64_t at_page, int64_t at_head, int64_t at_token) const {
     return at_page * page + at_head * head + at_token * token;
   }
+  bool operator==(const PageStrides&) const = default;
 };
 
 // Two arrays, contiguous in the order that `order` says. Token t of a sequence is at offset
@@ -51,10 +52,6 @@ struct PagedKvView {
   float* k_scale = nullptr;  // as `scaling` says, at `place`
   float* v_scale = nullptr;
 
-  // Elements from the start of the key array to (page, head, offset 0).
-  int64_t ElementOffset(int64_t page, int32_t head) const {
-    return KeyStrides().Offset(page, head, 0);
-  }
   int32_t value_dim() const { return value_head_dim > 0 ? value_head_dim : head_dim; }
   PageStrides KeyStrides() const { return StridesOf(head_dim); }
   PageStrides ValueStrides() const { return StridesOf(value_dim()); }
@@ -74,8 +71,7 @@ struct PagedKvView {
 };
 
 // One layer of a latent cache of multi-head latent attention (DeepSeek-AI, 2024): a row of
-// latent_dim
-// + rope_dim elements for each token, shared by all heads; contiguous
+// latent_dim + rope_dim elements for each token, shared by all heads; contiguous
 // [num_pages, page_size, latent_dim + rope_dim]. Keys are whole rows, values their first
 // latent_dim.
 struct PagedLatentView {
@@ -89,16 +85,6 @@ struct PagedLatentView {
   float* scale = nullptr;  // f32 [1] at `place`, for f8e4m3 only
 
   int64_t row_elements() const { return int64_t{latent_dim} + rope_dim; }
-};
-
-// Which pages the sequences of a step use, and how many tokens they hold.
-struct PagedSequences {
-  const int32_t* page_table = nullptr;  // [B, max_pages] physical page ids, row-major
-  const int32_t* kv_length = nullptr;   // [B] tokens in the cache, this step's included
-  const int32_t* query_start =
-      nullptr;                // [B + 1] rows of the step: sequence b has query_start[b] .. [b + 1]
-  int32_t num_sequences = 0;  // B
-  int32_t max_pages = 0;
 };
 
 }  // namespace quire

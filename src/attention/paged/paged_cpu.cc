@@ -1,10 +1,10 @@
 #include "attention/paged/paged_cpu.h"
 
 #include <algorithm>
-#include <bit>
 #include <functional>
 
-#include "ops/paged_attention/paged_attention.h"
+#include "kv_cache/kv_layout.h"
+#include "ops/flash_attention/flash_attention.h"
 #include "ops/reshape_and_cache/reshape_and_cache.h"
 
 namespace quire {
@@ -12,7 +12,12 @@ namespace quire {
 namespace {
 
 constexpr int32_t kMaxHeadDim = 512;
-constexpr int32_t kMaxPageSize = 256;
+
+// A view has no const form; the operators read these arrays.
+template <typename T>
+TensorView ViewOf(const std::vector<T>& values, DType dtype, const Shape& shape) {
+  return {const_cast<T*>(values.data()), dtype, shape};
+}
 
 Status CheckSizes(const Batch& batch) {
   const size_t tokens = batch.tokens.size();
@@ -98,24 +103,26 @@ class PagedCpu final : public AttentionBackend {
     ops::reshape_and_cache::Args args;
     args.key = layer.key;
     args.value = layer.value;
-    // A view has no const form; the operator reads its slots.
-    args.slot_mapping = TensorView(const_cast<int64_t*>(batch_->slot_mapping.data()), DType::kI64,
-                                   {batch_->num_tokens()});
+    args.slot_mapping = ViewOf(batch_->slot_mapping, DType::kI64, {batch_->num_tokens()});
     args.cache = layer.cache;
     return ops::reshape_and_cache::Run(context, args);
   }
 
+  // Rows, lengths and pages come from the batch of this step: what a step before had is never
+  // reused.
   Status Attend(const ops::OpContext& context, const LayerAttention& layer) const {
-    ops::paged_attention::Args args;
+    const int32_t sequences = batch_->num_sequences();
+    ops::flash_attention::Args args;
     args.query = layer.query;
+    args.query_start = ViewOf(batch_->query_start, DType::kI32, {sequences + 1});
     args.cache = layer.cache;
-    args.sequences = {batch_->page_table.data(), batch_->kv_length.data(),
-                      batch_->query_start.data(), batch_->num_sequences(), batch_->max_pages};
+    args.page_table = ViewOf(batch_->page_table, DType::kI32, {sequences, batch_->max_pages});
+    args.kv_length = ViewOf(batch_->kv_length, DType::kI32, {sequences});
     args.out = layer.out;
     args.scale = layer.scale;
     args.window_left = layer.window_left;
     args.logit_soft_cap = layer.logit_soft_cap;
-    return ops::paged_attention::Run(context, args);
+    return ops::flash_attention::Run(context, args);
   }
 
   const Batch* batch_ = nullptr;
@@ -127,13 +134,13 @@ Status PagedCpuSupports(int32_t head_dim, int32_t page_size, DType dtype) {
   if (head_dim < 16 || head_dim > kMaxHeadDim || head_dim % 16 != 0) {
     return Unsupported("head size ", head_dim, " is not a multiple of 16 up to ", kMaxHeadDim);
   }
-  if (page_size < 1 || page_size > kMaxPageSize ||
-      !std::has_single_bit(static_cast<uint32_t>(page_size))) {
-    return Unsupported("page size ", page_size, " is not a power of two up to ", kMaxPageSize,
-                       "; use 1, 2, 4 ... ", kMaxPageSize);
+  if (const Status status = ValidatePageSize(page_size); !status.ok()) {
+    return Unsupported(status.message());
   }
-  if (dtype != DType::kF32 && dtype != DType::kF16 && dtype != DType::kBF16) {
-    return Unsupported("a cache of ", InfoOf(dtype).name, " is not served; use f32, f16 or bf16");
+  if (dtype != DType::kF32 && dtype != DType::kF16 && dtype != DType::kBF16 &&
+      dtype != DType::kF8E4M3) {
+    return Unsupported("a cache of ", InfoOf(dtype).name,
+                       " is not served; use f32, f16, bf16 or f8e4m3");
   }
   return OkStatus();
 }

@@ -9,8 +9,8 @@ namespace quire {
 
 inline constexpr std::string_view kPagedCpuName = "paged_cpu";
 
-// Errors: unsupported (a head size that is not a multiple of 16 up to 512, a page size that is not
-// a power of two up to 256, a cache other than f32, f16 and bf16).
+// Errors: unsupported (a head size that is not a multiple of 16 up to 512, a page size that
+// KvLayout does not have, a cache other than f32, f16, bf16 and f8e4m3).
 Status PagedCpuSupports(int32_t head_dim, int32_t page_size, DType dtype);
 
 std::unique_ptr<AttentionBackend> MakePagedCpu();

@@ -63,12 +63,17 @@ class PagedCpuTest : public testing::Test {
     const size_t half = cache_bytes_.size() / 2;
     layer.cache = {cache_bytes_.data(),
                    cache_bytes_.data() + half,
-                   DType::kF32,
+                   dtype_,
                    kPages,
                    kKvHeads,
                    kPageSize,
                    kHeadDim,
                    Place::Host()};
+    if (dtype_ == DType::kF8E4M3) {
+      layer.cache.scaling = KvScaling::kPerTokenHead;
+      layer.cache.k_scale = scales_.data();
+      layer.cache.v_scale = scales_.data() + scales_.size() / 2;
+    }
     layer.query = TensorView(query_.data(), DType::kF32, {24, kQHeads, kHeadDim}).Rows(begin, end);
     layer.key = TensorView(key_.data(), DType::kF32, {24, kKvHeads, kHeadDim}).Rows(begin, end);
     layer.value = TensorView(value_.data(), DType::kF32, {24, kKvHeads, kHeadDim}).Rows(begin, end);
@@ -94,7 +99,9 @@ class PagedCpuTest : public testing::Test {
 
   std::unique_ptr<AttentionBackend> backend_;
   ops::CpuFixture cpu_;
+  DType dtype_ = DType::kF32;
   std::vector<uint8_t> cache_bytes_;
+  std::vector<float> scales_ = std::vector<float>(2 * kPages * kKvHeads * kPageSize, NAN);
   std::vector<float> query_;
   std::vector<float> key_;
   std::vector<float> value_;
@@ -145,6 +152,31 @@ TEST_F(PagedCpuTest, SequencesOfABatchDoNotMix) {
   std::ranges::fill(cache_bytes_, 0xff);
   const std::vector<float> alone = Step(MakeBatch({0}, {15}), 5, 20);
   EXPECT_EQ(ops::BitMismatch(std::span(together).subspan(5 * kQHeads * kHeadDim), alone), "");
+}
+
+// A step must see the length that its own batch says, not one of a step before.
+TEST_F(PagedCpuTest, LengthsAreThoseOfTheStep) {
+  const std::vector<float> first = Step(MakeBatch({0}, {8}), 0, 8);
+  const std::vector<float> second = Step(MakeBatch({8}, {1}), 8, 9);
+  const std::vector<float> again = Step(MakeBatch({0}, {8}), 0, 8);
+  EXPECT_EQ(ops::BitMismatch(again, first), "");
+  std::ranges::fill(cache_bytes_, 0xff);
+  const std::vector<float> whole = Step(MakeBatch({0}, {9}), 0, 9);
+  EXPECT_EQ(ops::BitMismatch(second, std::span(whole).subspan(8 * kQHeads * kHeadDim)), "");
+}
+
+// With a scale of its own for each token and head, f8e4m3 is half a unit of 3 bits wrong at most.
+TEST_F(PagedCpuTest, AnFp8CacheIsAboutAnF32Cache) {
+  const std::vector<float> exact = Step(MakeBatch({0}, {20}), 0, 20);
+  dtype_ = DType::kF8E4M3;
+  std::ranges::fill(cache_bytes_, 0xff);
+  const std::vector<float> whole = Step(MakeBatch({0}, {20}), 0, 20);
+  EXPECT_EQ(ops::Mismatch(whole, exact, {0.1, 0.1}), "");
+  EXPECT_NE(ops::BitMismatch(whole, exact), "");
+  std::ranges::fill(cache_bytes_, 0xff);
+  Step(MakeBatch({0}, {19}), 0, 19);
+  const std::vector<float> last = Step(MakeBatch({19}, {1}), 19, 20);
+  EXPECT_EQ(ops::BitMismatch(last, std::span(whole).subspan(19 * kQHeads * kHeadDim)), "");
 }
 
 TEST_F(PagedCpuTest, AnEmptyStepDoesNothing) {

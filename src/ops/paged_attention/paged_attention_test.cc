@@ -3,163 +3,175 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
+#include "ops/attention/attention_conformance.h"
+#include "ops/flash_attention/flash_attention_cases.h"
 #include "ops/paged_attention/paged_attention_cases.h"
 
 namespace quire::ops::paged_attention {
 
 namespace {
 
+using attention::Memory;
+using attention::RunOn;
+using attention::SequenceData;
+
 constexpr uint64_t kSeed = 20;
 
-class PagedAttentionConformance : public testing::TestWithParam<Case> {};
+const Implementations& All() {
+  return ImplementationsOf(PlatformKind::kCpu);
+}
+
+class PagedAttentionConformance : public testing::TestWithParam<ConformanceParam<Case>> {};
+
+INSTANTIATE_TEST_SUITE_P(Cpu, PagedAttentionConformance,
+                         testing::ValuesIn(ConformanceParams(ConformanceCases(), All())),
+                         ConformanceName());
 
 TEST_P(PagedAttentionConformance, AgreesWithTheReference) {
-  const std::vector<SequenceData> data = MakeSequences(GetParam(), kSeed);
-  CpuFixture cpu(2);
-  Problem expected(GetParam(), data, 1);
-  ASSERT_TRUE(paged_attention::Run(cpu.Context("reference"), expected.args()).ok());
-  Problem problem(GetParam(), data, 2, 16);
-  const int count = ForEachImplementation(
-      cpu, ImplementationsOf(PlatformKind::kCpu), problem.args(), [&](const OpContext& context) {
-        SCOPED_TRACE(context.implementation);
-        problem.out().Assign(std::vector<float>(expected.out().Values().size(), -1.0f));
-        const Status status = paged_attention::Run(context, problem.args());
-        ASSERT_TRUE(status.ok()) << status.message();
-        EXPECT_EQ(Mismatch(problem.out().Values(), expected.out().Values(), GetParam().tolerance),
-                  "");
-        EXPECT_EQ(problem.out().Damage(), "");
-      });
-  EXPECT_EQ(count, static_cast<int>(AvailableIsas().size()) + 1);
+  attention::ExpectAgreement(GetParam(), All(), ArgsOf);
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, PagedAttentionConformance, testing::ValuesIn(ConformanceCases()),
-                         [](const auto& info) { return info.param.name; });
+std::vector<Case> ExactCases() {
+  std::vector<Case> cases = {DecodeCase("decode"), attention::VerifyCase("verify"),
+                             attention::VerifyCase("fp8")};
+  cases[1].query_dtype = DType::kBF16;
+  cases[1].sinks = true;
+  cases[2].dtype = DType::kF8E4M3;
+  cases[2].scaling = KvScaling::kPerTensor;
+  cases[2].q_heads = 14;
+  return cases;
+}
 
-// Two keys whose softmax is known by hand: scores ln 3 and 0 weigh the values 3 : 1.
-TEST(PagedAttention, WeighsValuesByTheSoftmaxOfScores) {
-  Case problem{.name = "hand",
-               .q_heads = 1,
-               .kv_heads = 1,
-               .head_dim = 16,
-               .page_size = 1,
-               .dtype = DType::kF32,
-               .lengths = {2},
-               .rows = {1}};
-  SequenceData data = MakeSequence(problem, kSeed, 0, 2);
-  std::ranges::fill(data.query, 0.0f);
-  std::ranges::fill(data.key, 0.0f);
-  data.query[16] = 4.0f * std::log(3.0f);  // the scale is 1 / 4
-  data.key[0] = 1.0f;
-  for (size_t d = 0; d < 16; ++d) {
-    data.value[d] = 8.0f;
-    data.value[16 + d] = -4.0f;
+TEST(PagedAttentionExactness, ThreadsCompanyAndPages) {
+  for (const std::string_view name : attention::ExactNames(All())) {
+    for (const Case& c : ExactCases()) {
+      attention::ExpectExactInAnyCompany(name, c, ArgsOf);
+      attention::ExpectExactAnywhere(name, c, ArgsOf);
+    }
   }
-  CpuFixture cpu(1);
-  Problem memory(problem, {data}, 1);
-  ForEachImplementation(
-      cpu, ImplementationsOf(PlatformKind::kCpu), memory.args(), [&](const OpContext& context) {
-        ASSERT_TRUE(paged_attention::Run(context, memory.args()).ok());
-        EXPECT_EQ(Mismatch(memory.out().Values(), std::vector<float>(16, 5.0f), {1e-6, 0}), "")
-            << context.implementation;
-      });
 }
 
-TEST(PagedAttention, RowsOfNoSequenceStay) {
-  Case problem = MixedCase("rows");
+TEST(PagedAttentionExactness, HasTheBitsOfFlashAttention) {
+  for (const std::string_view name : attention::ExactNames(All())) {
+    for (const Case& c : ExactCases()) {
+      const std::vector<SequenceData> data = attention::MakeSequences(c, kSeed);
+      EXPECT_EQ(BitMismatch(RunOn(3, name, c, data, ArgsOf),
+                            RunOn(2, name, c, data, flash_attention::ArgsOf, 7)),
+                "")
+          << name << " " << c.name;
+    }
+  }
+}
+
+// A row that verifies a draft is the row that decodes the same token later.
+TEST(PagedAttentionExactness, VerificationRowsAreDecodeRows) {
+  const Case c = {
+      .name = "verify", .kind = attention::Kind::kDecode, .lengths = {270}, .rows = {16}};
+  const std::vector<SequenceData> data = attention::MakeSequences(c, kSeed);
+  for (const std::string_view name : attention::ExactNames(All())) {
+    CpuFixture cpu(2);
+    Memory together(c, data);
+    ASSERT_TRUE(paged_attention::Run(cpu.Context(name), ArgsOf(c, together)).ok());
+    Memory alone(c, data);
+    for (int32_t row = 0; row < 16; ++row) {
+      int32_t length = 255 + row;
+      Args args = ArgsOf(c, alone);
+      args.query_start = TensorView();
+      args.query = args.query.Rows(row, row + 1);
+      args.out = args.out.Rows(row, row + 1);
+      args.lse = args.lse.Rows(row, row + 1);
+      args.kv_length = {&length, DType::kI32, {1}};
+      ASSERT_TRUE(paged_attention::Run(cpu.Context(name), args).ok());
+    }
+    EXPECT_EQ(BitMismatch(alone.Result(), together.Result()), "") << name;
+  }
+}
+
+TEST(PagedAttention, NoKeysGiveZeros) {
+  const Case c = {.name = "none", .kind = attention::Kind::kDecode, .lengths = {0}, .rows = {1}};
   CpuFixture cpu(2);
-  Problem memory(problem, MakeSequences(problem, kSeed), 1);
-  memory.out().Assign(std::vector<float>(memory.out().Values().size(), 42.0f));
-  Args args = memory.args();
-  args.sequences.num_sequences = 2;  // rows 34 and later belong to nobody
-  ASSERT_TRUE(paged_attention::Run(cpu.Context(), args).ok());
-  const std::vector<float> out = memory.out().Values();
-  const size_t used = size_t{34} * 4 * 64;
-  EXPECT_EQ(std::count(out.begin(), out.begin() + used, 42.0f), 0);
-  EXPECT_EQ(std::count(out.begin() + used, out.end(), 42.0f),
-            static_cast<int64_t>(out.size() - used));
+  Memory memory(c, attention::MakeSequences(c, kSeed));
+  ForEachImplementation(cpu, All(), ArgsOf(c, memory), [&](const OpContext& context) {
+    memory.Spoil();
+    ASSERT_TRUE(paged_attention::Run(context, ArgsOf(c, memory)).ok());
+    EXPECT_THAT(memory.Out(), testing::Each(0.0f)) << context.implementation;
+    EXPECT_THAT(memory.Lse(), testing::Each(-std::numeric_limits<float>::infinity()))
+        << context.implementation;
+  });
 }
 
 TEST(PagedAttention, NoSequencesIsNoWork) {
-  Case problem{.name = "none", .lengths = {}, .rows = {}};
+  const Case c = {.name = "none", .kind = attention::Kind::kDecode, .lengths = {}, .rows = {}};
   CpuFixture cpu(2);
-  Problem memory(problem, {}, 1);
-  Args args = memory.args();
-  float nothing = 0;
-  args.query = TensorView(&nothing, DType::kF32, {0, 4, 64});
-  args.out = args.query;
-  EXPECT_TRUE(paged_attention::Run(cpu.Context(), args).ok());
+  Memory memory(c, {});
+  EXPECT_TRUE(paged_attention::Run(cpu.Context(), ArgsOf(c, memory)).ok());
 }
 
 class PagedAttentionErrors : public testing::Test {
  protected:
-  PagedAttentionErrors()
-      : problem_(MixedCase("errors")),
-        memory_(problem_, MakeSequences(problem_, kSeed), 1),
-        cpu_(1) {}
+  PagedAttentionErrors() : memory_(case_, attention::MakeSequences(case_, kSeed)) {}
 
-  void ExpectInvalid(const Args& args, std::string_view words) {
+  template <typename Change>
+  void ExpectInvalid(const Change& change, std::string_view words) {
+    Args args = ArgsOf(case_, memory_);
+    change(args);
     const Status status = paged_attention::Run(cpu_.Context(), args);
     EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
-    EXPECT_THAT(status.message(), testing::HasSubstr(std::string(words)));
+    EXPECT_THAT(status.message(), testing::StartsWith(StrCat("paged_attention: ", words)));
   }
 
-  const Case problem_;
-  Problem memory_;
-  CpuFixture cpu_;
+  const Case case_ = attention::VerifyCase("errors");
+  Memory memory_;
+  CpuFixture cpu_{1};
 };
 
-TEST_F(PagedAttentionErrors, Shapes) {
-  Args args = memory_.args();
-  args.cache.head_dim = 128;
-  ExpectInvalid(args, "query has head dim 64, the cache 128");
-  args.cache.head_dim = 72;
-  ExpectInvalid(args, "head dim 72 is not a multiple of 16");
-  args = memory_.args();
-  args.cache.num_kv_heads = 3;
-  ExpectInvalid(args, "4 query heads are not a multiple of 3 kv heads");
-  args = memory_.args();
-  args.cache.page_size = 24;
-  ExpectInvalid(args, "page size 24 is not a power of two");
-  args = memory_.args();
-  args.cache.dtype = DType::kQ8_0;
-  ExpectInvalid(args, "a cache of q8_0 is not read");
-  args = memory_.args();
-  args.out = args.out.Rows(0, 1);
-  ExpectInvalid(args, "out must be contiguous f32");
-  args = memory_.args();
-  args.window_left = -2;
-  ExpectInvalid(args, "window_left -2");
-  args = memory_.args();
-  args.logit_soft_cap = -1.0f;
-  ExpectInvalid(args, "logit_soft_cap -1");
+TEST_F(PagedAttentionErrors, Rows) {
+  std::vector<int32_t> starts = {0, 1, 18, 21, 21, 24, 26, 31};
+  ExpectInvalid([&](Args& args) { args.query_start = {starts.data(), DType::kI32, {8}}; },
+                "sequence 1 has 17 query rows, more than 16; use flash_attention");
+  ExpectInvalid([](Args& args) { args.query_start = TensorView(); },
+                "31 query rows for 7 sequences; without query_start each has one");
+  ExpectInvalid([](Args& args) { args.query_start = args.query_start.Rows(0, 7); },
+                "query_start is i32 [7] on cpu:0; it must be contiguous i32 [8]");
+  ExpectInvalid([](Args& args) { args.query = args.query.Columns(0, 32); },
+                "query has head dim 32, the keys 64");
+  ExpectInvalid([](Args& args) { args.lse = args.lse.Rows(0, 1); }, "lse is f32 [1, 4]");
+  ExpectInvalid([](Args& args) { args.window_left = -3; }, "the window (-3, 0) is negative");
 }
 
-TEST_F(PagedAttentionErrors, PagesAndLengths) {
-  memory_.page_table()[0] = 1000;
-  ExpectInvalid(memory_.args(), "page 0 of sequence 0 is 1000; the cache has");
-  memory_.page_table()[0] = -1;
-  ExpectInvalid(memory_.args(), "page 0 of sequence 0 is -1");
-  memory_.page_table()[0] = 0;
-  Args args = memory_.args();
-  std::vector<int32_t> lengths = problem_.lengths;
-  lengths[1] = 32;
-  args.sequences.kv_length = lengths.data();
-  ExpectInvalid(args, "sequence 1 has 33 query rows but 32 tokens in the cache");
-  lengths[1] = 700;
-  ExpectInvalid(args, "sequence 1 has 700 tokens, more than 38 pages of 16 hold");
+TEST_F(PagedAttentionErrors, Pages) {
+  memory_.pages()[0] = 1000;
+  ExpectInvalid([](Args&) {}, "page 0 of sequence 0 is 1000; the cache has");
+  memory_.pages()[0] = 0;
+  ExpectInvalid([](Args& args) { args.page_table = args.page_table.Columns(0, 2); },
+                "page_table is i32 [7, 2] on cpu:0; it must be contiguous");
+  ExpectInvalid([](Args& args) { args.cache.page_size = 8; },
+                "page 5 of sequence 0 is -1; the cache has 123 pages");
+  ExpectInvalid([](Args& args) { args.cache.page_size = 3; }, "page size 3 is not a power of two");
 }
 
-// A sliding window may have given the pages before it back.
-TEST_F(PagedAttentionErrors, PagesBeforeTheWindowAreNotNeeded) {
-  Args args = memory_.args();
-  args.window_left = 20;
-  args.sequences.num_sequences = 1;
-  memory_.page_table()[0] = -1;
+TEST_F(PagedAttentionErrors, HostMirrors) {
+  const auto mirrored = [](Args& args) {
+    args.page_table_host = args.page_table;
+    args.kv_length_host = args.kv_length;
+  };
+  Args args = ArgsOf(case_, memory_);
+  mirrored(args);
   EXPECT_TRUE(paged_attention::Run(cpu_.Context(), args).ok());
+  ExpectInvalid(
+      [&](Args& wrong) {
+        mirrored(wrong);
+        wrong.page_table_host = wrong.page_table_host.Rows(0, 2);
+      },
+      "page_table_host is i32 [2, 33] on cpu:0; it must be contiguous i32 [7, 33] on the host");
+  ExpectInvalid([](Args& wrong) { wrong.kv_length_host = wrong.lse; },
+                "kv_length_host is f32 [31, 4]");
 }
 
 TEST_F(PagedAttentionErrors, UnknownImplementation) {
-  EXPECT_EQ(paged_attention::Run(cpu_.Context("fastest"), memory_.args()).code(),
+  EXPECT_EQ(paged_attention::Run(cpu_.Context("fastest"), ArgsOf(case_, memory_)).code(),
             StatusCode::kNotFound);
 }
 

@@ -1,18 +1,22 @@
-// Paged attention for AVX2 with FMA and F16C: two registers per vector, the same bits as AVX-512.
-#include "ops/paged_attention/cpu_schedule.h"
+// Attention for AVX2 with FMA and F16C: two registers per vector, the same bits as AVX-512.
+#include "ops/attention/cpu_schedule.h"
+#include "ops/lanes.h"
 #include "platform/cpu/isa_targets.h"
+#include "tensor/element.h"
 
 #if QUIRE_HAVE_X86
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <limits>
+#include <type_traits>
 #include <utility>
 
 QUIRE_BEGIN_AVX2
-#include "ops/paged_attention/cpu_kernel.h"
+#include "ops/attention/cpu_kernel.h"
 
-namespace quire::ops::paged_attention::cpu {
+namespace quire::ops::attention::cpu {
 
 namespace {
 
@@ -25,10 +29,18 @@ struct Avx2Vector {
   static V Zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
   static V Broadcast(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
   static V Load(const float* from) { return {_mm256_loadu_ps(from), _mm256_loadu_ps(from + 8)}; }
-  static V Load(const F16* from) {
+  static V Load(const Half* from) {
     return {_mm256_cvtph_ps(LoadBits(from)), _mm256_cvtph_ps(LoadBits(from + 8))};
   }
-  static V Load(const BF16* from) { return {Widen(LoadBits(from)), Widen(LoadBits(from + 8))}; }
+  static V Load(const BFloat16* from) { return {Widen(LoadBits(from)), Widen(LoadBits(from + 8))}; }
+  static V Load(const Float8* from) {
+    const __m256i half = Float8ToHalfBits(_mm256_cvtepu8_epi16(LoadBits(from)));
+    const __m256 rebias = _mm256_set1_ps(0x1p8f);
+    return {_mm256_mul_ps(_mm256_cvtph_ps(_mm256_castsi256_si128(half)), rebias),
+            _mm256_mul_ps(_mm256_cvtph_ps(_mm256_extracti128_si256(half, 1)), rebias)};
+  }
+  static void Store(Half* to, V a) { StoreHalves(to, a); }
+  static void Store(BFloat16* to, V a) { StoreHalves(to, a); }
   static void Store(float* to, V a) {
     _mm256_storeu_ps(to, a.lo);
     _mm256_storeu_ps(to + 8, a.hi);
@@ -92,6 +104,19 @@ struct Avx2Vector {
   static __m128i LoadBits(const T* from) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
   }
+  template <class T>
+  static void StoreHalves(T* to, V a) {
+    StoreLanes<kLanes / 2>(a.lo, to);
+    StoreLanes<kLanes / 2>(a.hi, to + kLanes / 2);
+  }
+  // The f16 that is 2^-8 times the f8e4m3 in the low half of each word: exponents lie 8 apart.
+  static __m256i Float8ToHalfBits(__m256i words) {
+    const __m256i magnitude = _mm256_and_si256(words, _mm256_set1_epi16(0x7f));
+    const __m256i nan = _mm256_cmpeq_epi16(magnitude, _mm256_set1_epi16(0x7f));
+    const __m256i sign = _mm256_slli_epi16(_mm256_andnot_si256(_mm256_set1_epi16(0x7f), words), 8);
+    const __m256i number = _mm256_or_si256(_mm256_slli_epi16(magnitude, 7), sign);
+    return _mm256_or_si256(number, _mm256_and_si256(nan, _mm256_set1_epi16(0x7e00)));
+  }
   static __m256 Widen(__m128i bits) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
   }
@@ -125,7 +150,7 @@ Kernels Avx2Kernels() {
   return KernelsOf<Avx2Vector>();
 }
 
-}  // namespace quire::ops::paged_attention::cpu
+}  // namespace quire::ops::attention::cpu
 QUIRE_END_TARGET
 
 #endif

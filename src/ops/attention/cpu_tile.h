@@ -1,4 +1,4 @@
-// The arithmetic of CPU paged attention on one tile of keys, written once over an abstract vector V
+// The arithmetic of CPU attention on one tile of keys, written once over an abstract vector V
 // of 16 floats. The file of each instruction set defines its V and includes this (through
 // cpu_kernel.h) inside its target region, after all other headers.
 //
@@ -13,27 +13,20 @@
 #include <algorithm>
 #include <limits>
 
-#include "ops/paged_attention/cpu_schedule.h"
+#include "ops/attention/cpu_schedule.h"
 
-// Loops over the register blocks below must unroll for their arrays to live in registers.
+// Loops over the register blocks below, each in a function of its own, must unroll for their arrays
+// to live in registers.
 #if defined(__clang__)
 #define QUIRE_UNROLL _Pragma("unroll")
 #else
 #define QUIRE_UNROLL _Pragma("GCC unroll 16")
 #endif
 
-namespace quire::ops::paged_attention::cpu {
+namespace quire::ops::attention::cpu {
 
 inline constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 inline constexpr float kLog2E = 1.44269504f;
-
-// Elements of the cache.
-struct F16 {
-  uint16_t bits;
-};
-struct BF16 {
-  uint16_t bits;
-};
 
 // 2^x for x <= 127, relative error below 1e-7; 0 below 2^-126, exactly 1 at 0, NaN for NaN. Rounds
 // x to an integer n and evaluates 2^(x - n) on [-1/2, 1/2] by a polynomial fitted for least
@@ -66,7 +59,7 @@ template <class V>
   return V::First(Exp2(V::Broadcast(x)));
 }
 
-// Rows of the cache to fetch while others are in use: those of the next tile. The hardware's
+// Rows of keys or values to fetch while others are in use: those of the next tile. The hardware's
 // prefetchers do not see across pages: with pages of 16 tokens this makes cold decode 1.7 times as
 // fast. The fetch goes to the second-level cache; into the first level it is slower.
 template <class T>
@@ -87,8 +80,9 @@ struct Ahead {
 // scores[i][j] = query i . key j for kQueries queries and the keys [begin, end), multiples of 16.
 // Key j starts at keys + rows[j].
 template <class V, int kQueries, class T>
-inline void ScoreKeys(const float* queries, int head_dim, const T* keys, const int64_t* rows,
-                      const Ahead<T>& ahead, int begin, int end, float* scores) {
+[[gnu::noinline]] void ScoreKeys(const float* queries, int head_dim, const T* keys,
+                                 const int64_t* rows, const Ahead<T>& ahead, int begin, int end,
+                                 float* scores) {
   for (int first = begin; first < end; first += kLanes) {
     V quarters[kQueries][4];
     QUIRE_UNROLL
@@ -172,9 +166,9 @@ inline float SoftmaxStep(const Problem& problem, int begin, int end, float* scor
 // acc[i][0 .. 16 kVectors) = acc[i] * factors[i] + sum over j in [begin, end) of weights[i][j] *
 // value j.
 template <class V, int kQueries, int kVectors, class T>
-inline void AddColumns(const float* weights, const float* factors, const T* values,
-                       const int64_t* rows, const Ahead<T>& ahead, int begin, int end, float* acc,
-                       int head_dim) {
+[[gnu::noinline]] void AddColumns(const float* weights, const float* factors, const T* values,
+                                  const int64_t* rows, const Ahead<T>& ahead, int begin, int end,
+                                  float* acc, int head_dim) {
   V a[kQueries][kVectors];
   QUIRE_UNROLL
   for (int i = 0; i < kQueries; ++i) {
@@ -230,7 +224,7 @@ inline void AddValues(const float* weights, const float* factors, const T* value
 // Softmax state of one query over some keys: sum of weights and weighted values relative to the
 // score `max`.
 struct State {
-  float* acc;  // [D]
+  float* acc;  // [Dv]
   float* sum;
   float* max;
 };
@@ -249,6 +243,6 @@ inline void Fold(State total, const float* acc, float sum, float max, int head_d
   }
 }
 
-}  // namespace quire::ops::paged_attention::cpu
+}  // namespace quire::ops::attention::cpu
 
 #undef QUIRE_UNROLL

@@ -1,14 +1,15 @@
-// Paged attention in plain C++: four quads per vector, which every 64-bit CPU has as a register.
+// Attention in plain C++: four quads per vector, which every 64-bit CPU has as a register.
 // Products and sums round apart, so its bits differ from those of the sets with a fused
 // multiply-add.
 #include <bit>
 #include <cmath>
 #include <cstring>
 
-#include "ops/paged_attention/cpu_kernel.h"
-#include "tensor/half.h"
+#include "ops/attention/cpu_kernel.h"
+#include "ops/lanes.h"
+#include "tensor/element.h"
 
-namespace quire::ops::paged_attention::cpu {
+namespace quire::ops::attention::cpu {
 
 namespace {
 
@@ -30,21 +31,12 @@ struct BaselineVector {
     std::memcpy(a.q, from, sizeof(a.q));
     return a;
   }
-  static V Load(const F16* from) {
-    float lanes[kLanes];
-    for (int i = 0; i < kLanes; ++i) {
-      lanes[i] = HalfToFloat(from[i].bits);
-    }
-    return Load(lanes);
-  }
-  static V Load(const BF16* from) {
-    float lanes[kLanes];
-    for (int i = 0; i < kLanes; ++i) {
-      lanes[i] = BFloat16ToFloat(from[i].bits);
-    }
-    return Load(lanes);
-  }
+  static V Load(const Half* from) { return LoadEach(from); }
+  static V Load(const BFloat16* from) { return LoadEach(from); }
+  static V Load(const Float8* from) { return LoadEach(from); }
   static void Store(float* to, const V& a) { std::memcpy(to, a.q, sizeof(a.q)); }
+  static void Store(Half* to, const V& a) { StoreQuads(to, a); }
+  static void Store(BFloat16* to, const V& a) { StoreQuads(to, a); }
 
   static V Add(const V& a, const V& b) {
     return {{a.q[0] + b.q[0], a.q[1] + b.q[1], a.q[2] + b.q[2], a.q[3] + b.q[3]}};
@@ -130,6 +122,20 @@ struct BaselineVector {
   }
 
  private:
+  template <class T>
+  static V LoadEach(const T* from) {
+    float lanes[kLanes];
+    for (int i = 0; i < kLanes; ++i) {
+      lanes[i] = ToFloat(from[i]);
+    }
+    return Load(lanes);
+  }
+  template <class T>
+  static void StoreQuads(T* to, const V& a) {
+    for (int i = 0; i < 4; ++i) {
+      StoreLanes<4>(a.q[i], to + 4 * i);
+    }
+  }
   static Quad Fold4(const V& a) { return (a.q[0] + a.q[2]) + (a.q[1] + a.q[3]); }
   static Quad FoldQuads(const V& a) {
     Quad sums;
@@ -146,4 +152,4 @@ Kernels BaselineKernels() {
   return KernelsOf<BaselineVector>();
 }
 
-}  // namespace quire::ops::paged_attention::cpu
+}  // namespace quire::ops::attention::cpu

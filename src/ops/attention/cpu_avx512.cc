@@ -1,6 +1,8 @@
-// Paged attention for AVX-512: one register per vector.
-#include "ops/paged_attention/cpu_schedule.h"
+// Attention for AVX-512: one register per vector.
+#include "ops/attention/cpu_schedule.h"
+#include "ops/lanes.h"
 #include "platform/cpu/isa_targets.h"
+#include "tensor/element.h"
 
 #if QUIRE_HAVE_X86
 
@@ -12,13 +14,15 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <limits>
+#include <type_traits>
 #include <utility>
 
 QUIRE_BEGIN_AVX512
-#include "ops/paged_attention/cpu_kernel.h"
+#include "ops/attention/cpu_kernel.h"
 
-namespace quire::ops::paged_attention::cpu {
+namespace quire::ops::attention::cpu {
 
 namespace {
 
@@ -30,11 +34,18 @@ struct Avx512Vector {
   static V Zero() { return {_mm512_setzero_ps()}; }
   static V Broadcast(float x) { return {_mm512_set1_ps(x)}; }
   static V Load(const float* from) { return {_mm512_loadu_ps(from)}; }
-  static V Load(const F16* from) { return {_mm512_cvtph_ps(LoadBits(from))}; }
-  static V Load(const BF16* from) {
+  static V Load(const Half* from) { return {_mm512_cvtph_ps(LoadBits(from))}; }
+  static V Load(const BFloat16* from) {
     return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(LoadBits(from)), 16))};
   }
+  static V Load(const Float8* from) {
+    const __m256i half = Float8ToHalfBits(
+        _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+    return {_mm512_mul_ps(_mm512_cvtph_ps(half), _mm512_set1_ps(0x1p8f))};
+  }
   static void Store(float* to, V a) { _mm512_storeu_ps(to, a.v); }
+  static void Store(Half* to, V a) { StoreLanes<kLanes>(a.v, to); }
+  static void Store(BFloat16* to, V a) { StoreLanes<kLanes>(a.v, to); }
 
   static V Add(V a, V b) { return {_mm512_add_ps(a.v, b.v)}; }
   static V Sub(V a, V b) { return {_mm512_sub_ps(a.v, b.v)}; }
@@ -89,6 +100,14 @@ struct Avx512Vector {
   static __m256i LoadBits(const T* from) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
   }
+  // The f16 that is 2^-8 times the f8e4m3 in the low half of each word: exponents lie 8 apart.
+  static __m256i Float8ToHalfBits(__m256i words) {
+    const __m256i magnitude = _mm256_and_si256(words, _mm256_set1_epi16(0x7f));
+    const __m256i nan = _mm256_cmpeq_epi16(magnitude, _mm256_set1_epi16(0x7f));
+    const __m256i sign = _mm256_slli_epi16(_mm256_andnot_si256(_mm256_set1_epi16(0x7f), words), 8);
+    const __m256i number = _mm256_or_si256(_mm256_slli_epi16(magnitude, 7), sign);
+    return _mm256_or_si256(number, _mm256_and_si256(nan, _mm256_set1_epi16(0x7e00)));
+  }
   static __m512 AddHalves(__m512 a, __m512 b) {
     return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
   }
@@ -106,7 +125,7 @@ Kernels Avx512Kernels() {
   return KernelsOf<Avx512Vector>();
 }
 
-}  // namespace quire::ops::paged_attention::cpu
+}  // namespace quire::ops::attention::cpu
 QUIRE_END_TARGET
 
 #endif

@@ -1,11 +1,10 @@
-#include "ops/paged_attention/cpu_schedule.h"
+#include "ops/attention/cpu_schedule.h"
 
 #include <algorithm>
-#include <bit>
 
 #include "platform/cpu/cpu_device.h"
 
-namespace quire::ops::paged_attention::cpu {
+namespace quire::ops::attention::cpu {
 
 namespace {
 
@@ -21,41 +20,19 @@ int64_t CeilDiv(int64_t a, int64_t b) {
   return (a + b - 1) / b;
 }
 
-Problem MakeProblem(const Args& args) {
-  Problem problem;
-  problem.query = args.query.as<const float>();
-  problem.query_row_stride = args.query.stride(0);
-  problem.query_head_stride = args.query.stride(1);
-  problem.out = args.out.as<float>();
-  problem.k = args.cache.k;
-  problem.v = args.cache.v;
-  problem.head_dim = args.cache.head_dim;
-  problem.q_heads = static_cast<int>(args.query.dim(1));
-  problem.kv_heads = args.cache.num_kv_heads;
-  problem.group = problem.q_heads / problem.kv_heads;
-  problem.page_shift = std::countr_zero(static_cast<uint32_t>(args.cache.page_size));
-  problem.window_left = args.window_left;
-  problem.scale = args.scale;
-  problem.logit_soft_cap = args.logit_soft_cap;
-  return problem;
-}
-
 // Writes the units of a call, or only counts them.
 class UnitList {
  public:
-  UnitList(const OpContext& context, const Args& args, const Problem& problem, int threads)
-      : workspace_(context.workspace),
-        sequences_(args.sequences),
-        problem_(problem),
-        threads_(threads) {
+  UnitList(Workspace& workspace, const Problem& problem, int threads)
+      : workspace_(workspace), problem_(problem), threads_(threads) {
     int64_t rows = 0;
-    for (int32_t b = 0; b < sequences_.num_sequences; ++b) {
-      rows += Rows(b);
-      total_cost_ += Cost(Rows(b), b);
+    for (int32_t b = 0; b < problem.num_sequences; ++b) {
+      rows += problem.Rows(b);
+      total_cost_ += Cost(problem.Rows(b), b);
     }
     const int64_t wanted_blocks = CeilDiv(kUnitsPerThread * threads, problem.kv_heads);
-    const int64_t largest = std::max(kMaxUnitQueries / problem.group, 1);
-    const int64_t smallest = std::clamp<int64_t>(kMinUnitQueries / problem.group, 1, largest);
+    const int64_t largest = std::max(kMaxUnitQueries / problem.group(), 1);
+    const int64_t smallest = std::clamp<int64_t>(kMinUnitQueries / problem.group(), 1, largest);
     block_rows_ = std::clamp(CeilDiv(rows, wanted_blocks), smallest, largest);
   }
 
@@ -71,47 +48,48 @@ class UnitList {
   }
 
  private:
-  int64_t Rows(int32_t b) const {
-    return sequences_.query_start[b + 1] - sequences_.query_start[b];
-  }
   // Keys that `rows` rows of sequence b visit, about.
-  int64_t Cost(int64_t rows, int32_t b) const { return rows * sequences_.kv_length[b]; }
+  int64_t Cost(int64_t rows, int32_t b) const { return rows * problem_.Keys(b); }
 
   // Units of many rows first: they are the long ones. Within a sequence the last rows see most
   // keys.
   void Walk() {
-    for (int32_t b = 0; b < sequences_.num_sequences; ++b) {
-      if (Rows(b) > block_rows_) {
+    for (int32_t b = 0; b < problem_.num_sequences; ++b) {
+      if (problem_.Rows(b) > block_rows_) {
         AddSequence(b);
       }
     }
-    for (int32_t b = 0; b < sequences_.num_sequences; ++b) {
-      if (Rows(b) <= block_rows_) {
+    for (int32_t b = 0; b < problem_.num_sequences; ++b) {
+      if (problem_.Rows(b) <= block_rows_) {
         AddSequence(b);
       }
     }
   }
 
   void AddSequence(int32_t b) {
-    const int64_t rows = Rows(b);
-    const int64_t first_position = sequences_.kv_length[b] - rows;
+    const int64_t rows = problem_.Rows(b);
     for (int64_t block = CeilDiv(rows, block_rows_) - 1; block >= 0; --block) {
       Unit unit;
-      unit.pages = sequences_.page_table + int64_t{b} * sequences_.max_pages;
-      unit.first_row = sequences_.query_start[b] + block * block_rows_;
-      unit.first_position = first_position + block * block_rows_;
+      if (problem_.paged()) {
+        unit.pages = problem_.page_table + int64_t{b} * problem_.max_pages;
+      } else {
+        unit.first_key = problem_.key_start[b];
+      }
+      unit.keys = problem_.Keys(b);
+      unit.first_row = problem_.FirstRow(b) + block * block_rows_;
+      unit.first_position = problem_.FirstPosition(b) + block * block_rows_;
       unit.rows = static_cast<int32_t>(std::min(block_rows_, rows - block * block_rows_));
       const int64_t last_position = unit.first_position + unit.rows - 1;
-      unit.range_begin = VisibleKeys(unit.first_position, problem_.window_left).begin / kKeyRange;
-      unit.range_end = last_position / kKeyRange + 1;
+      unit.range_begin = problem_.VisibleKeys(unit.first_position, unit.keys).begin / kKeyRange;
+      unit.range_end = CeilDiv(problem_.VisibleKeys(last_position, unit.keys).end, kKeyRange);
       AddBlock(unit, Cost(unit.rows, b));
     }
   }
 
   void AddBlock(Unit unit, int64_t cost) {
     const int64_t ranges = unit.range_end - unit.range_begin;
-    const int64_t queries = int64_t{unit.rows} * problem_.group;
-    const int64_t partial_floats = queries * ranges * PartialFloats(problem_.head_dim);
+    const int64_t queries = int64_t{unit.rows} * problem_.group();
+    const int64_t partial_floats = queries * ranges * PartialFloats(problem_.value_dim);
     const bool long_one = 2 * kUnitsPerThread * threads_ * cost > total_cost_ * problem_.kv_heads;
     const bool split =
         threads_ > 1 && ranges > 1 && long_one &&
@@ -148,7 +126,6 @@ class UnitList {
   }
 
   Workspace& workspace_;
-  const PagedSequences& sequences_;
   const Problem& problem_;
   const int64_t threads_;
   int64_t total_cost_ = 0;
@@ -157,51 +134,69 @@ class UnitList {
   int64_t size_ = 0;
 };
 
-Scratch MakeScratch(Workspace& workspace, int64_t queries, int head_dim) {
-  const auto vectors = static_cast<size_t>(queries * head_dim);
+int64_t* EvenRows(Workspace& workspace, int stride) {
+  auto* rows = workspace.Allocate<int64_t>(kKeyTile);
+  for (int j = 0; j < kKeyTile; ++j) {
+    rows[j] = int64_t{j} * stride;
+  }
+  return rows;
+}
+
+Scratch MakeScratch(Workspace& workspace, const Problem& problem, int64_t queries) {
   const auto count = static_cast<size_t>(queries);
-  const auto tile = static_cast<size_t>(kKeyTile) * static_cast<size_t>(head_dim);
+  const auto key_dim = static_cast<size_t>(problem.key_dim);
+  const auto value_dim = static_cast<size_t>(problem.value_dim);
+  const bool shared = ValuesAreKeys(problem);
   Scratch scratch;
-  scratch.query = workspace.Allocate<float>(vectors);
-  scratch.acc = workspace.Allocate<float>(vectors);
+  scratch.query = workspace.Allocate<float>(count * key_dim);
+  scratch.acc = workspace.Allocate<float>(count * value_dim);
   scratch.sum = workspace.Allocate<float>(count * kLanes);
   scratch.max = workspace.Allocate<float>(count);
-  scratch.total_acc = workspace.Allocate<float>(vectors);
+  scratch.total_acc = workspace.Allocate<float>(count * value_dim);
   scratch.total_sum = workspace.Allocate<float>(count);
   scratch.total_max = workspace.Allocate<float>(count);
   scratch.scores = workspace.Allocate<float>(kMaxRun * kKeyTile);
-  scratch.keys = workspace.Allocate<float>(tile);
-  scratch.values = workspace.Allocate<float>(tile);
-  scratch.offsets = workspace.Allocate<int64_t>(2 * kKeyTile);
-  scratch.rows = workspace.Allocate<int64_t>(kKeyTile);
-  for (int j = 0; j < kKeyTile; ++j) {
-    scratch.rows[j] = int64_t{j} * head_dim;
+  scratch.keys = workspace.Allocate<float>(kKeyTile * key_dim);
+  scratch.values = shared ? scratch.keys : workspace.Allocate<float>(kKeyTile * value_dim);
+  scratch.key_scale = workspace.Allocate<float>(kKeyTile);
+  scratch.value_scale = workspace.Allocate<float>(kKeyTile);
+  for (TileOffsets& offsets : scratch.offsets) {
+    offsets.keys = workspace.Allocate<int64_t>(kKeyTile);
+    offsets.values = problem.key.strides == problem.value.strides
+                         ? offsets.keys
+                         : workspace.Allocate<int64_t>(kKeyTile);
   }
+  scratch.key_rows = EvenRows(workspace, problem.key_dim);
+  scratch.value_rows = shared ? scratch.key_rows : EvenRows(workspace, problem.value_dim);
   return scratch;
 }
 
 Kernels::Function FunctionOf(const Kernels& kernels, DType dtype) {
-  return dtype == DType::kF16 ? kernels.f16 : dtype == DType::kBF16 ? kernels.bf16 : kernels.f32;
+  switch (dtype) {
+    case DType::kF16: return kernels.f16;
+    case DType::kBF16: return kernels.bf16;
+    case DType::kF8E4M3: return kernels.f8e4m3;
+    default: return kernels.f32;
+  }
 }
 
 }  // namespace
 
-Status RunUnits(const OpContext& context, const Args& args, const Kernels& kernels) {
+Status RunUnits(const OpContext& context, const Problem& problem, const Kernels& kernels) {
   ThreadPool& threads = AsCpuStream(context.stream).threads();
-  const Workspace::Scope scope(context.workspace);
-  const Problem problem = MakeProblem(args);
-  UnitList list(context, args, problem, threads.size());
+  Workspace& workspace = context.workspace;
+  const Workspace::Scope scope(workspace);
+  UnitList list(workspace, problem, threads.size());
   list.Build();
-  auto* scratch = context.workspace.Allocate<Scratch>(static_cast<size_t>(threads.size()));
+  auto* scratch = workspace.Allocate<Scratch>(static_cast<size_t>(threads.size()));
   for (size_t worker = 0; worker < static_cast<size_t>(threads.size()); ++worker) {
-    scratch[worker] =
-        MakeScratch(context.workspace, list.block_rows() * problem.group, problem.head_dim);
+    scratch[worker] = MakeScratch(workspace, problem, list.block_rows() * problem.group());
   }
-  const Kernels::Function function = FunctionOf(kernels, args.cache.dtype);
+  const Kernels::Function function = FunctionOf(kernels, problem.kv_dtype);
   threads.ParallelFor(list.size(), [&](int64_t task, int worker) {
     function(problem, list.units()[task], scratch[worker]);
   });
   return OkStatus();
 }
 
-}  // namespace quire::ops::paged_attention::cpu
+}  // namespace quire::ops::attention::cpu

@@ -1,0 +1,12 @@
+// flash_attention as the kernels see it.
+#pragma once
+
+#include "ops/attention/attention_problem.h"
+#include "ops/flash_attention/flash_attention.h"
+
+namespace quire::ops::flash_attention {
+
+// REQUIRES: arrays of the right types and shapes.
+attention::Problem ProblemOf(const Args& args);
+
+}  // namespace quire::ops::flash_attention

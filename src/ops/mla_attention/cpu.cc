@@ -1,0 +1,10 @@
+#include "ops/attention/cpu_attention.h"
+#include "ops/mla_attention/mla_attention_problem.h"
+
+namespace quire::ops::mla_attention {
+
+Implementations CpuImplementations() {
+  return attention::cpu::ImplementationsFor<Args, ProblemOf>();
+}
+
+}  // namespace quire::ops::mla_attention
