@@ -1,5 +1,6 @@
 #include "kv_cache/kv_storage.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace quire {
@@ -23,38 +24,69 @@ Result<KvStorage> KvStorage::Create(Device& device, const KvLayout& layout, int3
     return InvalidArgument("kv memory of ", num_pages, " pages; ask for at least 1");
   }
   int64_t bytes = 0;
-  const bool overflows = __builtin_mul_overflow(layout.BytesPerPage(), int64_t{num_pages}, &bytes);
+  const bool overflows =
+      __builtin_mul_overflow(layout.BytesPerPage(), int64_t{num_pages}, &bytes) ||
+      __builtin_add_overflow(layout.SharedBytes(), bytes, &bytes);
   QUIRE_ASSIGN_OR_RETURN(const size_t available, device.AvailableMemory());
   if (overflows || bytes > static_cast<int64_t>(available)) {
     return DoesNotFit(device, layout, overflows ? INT64_MAX : bytes,
                       static_cast<int64_t>(available), num_pages);
   }
   KvStorage storage(layout, num_pages);
-  for (int32_t array = 0; array < 2 * layout.num_layers; ++array) {
-    Result<Buffer> buffer =
-        device.Allocate(static_cast<size_t>(layout.ArrayBytesPerPage() * num_pages));
-    if (!buffer.ok()) {
-      return buffer.status().WithContext(
-          DoesNotFit(device, layout, bytes, static_cast<int64_t>(available), num_pages).message());
+  const std::span<const KvArray> arrays = layout.Arrays();
+  for (int32_t layer = 0; layer < layout.num_layers; ++layer) {
+    for (const KvArray array : arrays) {
+      Result<Buffer> buffer =
+          device.Allocate(static_cast<size_t>(layout.ArrayBytes(array, num_pages)));
+      if (!buffer.ok()) {
+        return buffer.status().WithContext(
+            DoesNotFit(device, layout, bytes, static_cast<int64_t>(available), num_pages)
+                .message());
+      }
+      storage.arrays_.push_back(*std::move(buffer));
     }
-    storage.arrays_.push_back(*std::move(buffer));
   }
   return storage;
 }
 
-PagedKvView KvStorage::Layer(int32_t layer) const {
+void* KvStorage::Array(int32_t layer, KvArray array) const {
   QUIRE_CHECK_GE(layer, 0);
   QUIRE_CHECK_LT(layer, layout_.num_layers);
-  const Buffer& k = arrays_[2 * layer];
-  const Buffer& v = arrays_[2 * layer + 1];
-  return {.k = k.data(),
-          .v = v.data(),
+  const std::span<const KvArray> arrays = layout_.Arrays();
+  const auto found = std::find(arrays.begin(), arrays.end(), array);
+  return found == arrays.end() ? nullptr
+                               : arrays_[static_cast<size_t>(layer) * arrays.size() +
+                                         static_cast<size_t>(found - arrays.begin())]
+                                     .data();
+}
+
+PagedKvView KvStorage::Layer(int32_t layer) const {
+  QUIRE_CHECK(!layout_.is_latent()) << "a latent cache has no keys and values";
+  return {.k = Array(layer, KvArray::kKeys),
+          .v = Array(layer, KvArray::kValues),
           .dtype = layout_.dtype,
           .num_pages = num_pages_,
           .num_kv_heads = layout_.num_kv_heads,
           .page_size = layout_.page_size,
           .head_dim = layout_.head_dim,
-          .place = k.place()};
+          .place = place(),
+          .order = layout_.order,
+          .value_head_dim = layout_.value_head_dim,
+          .scaling = layout_.scaling,
+          .k_scale = static_cast<float*>(Array(layer, KvArray::kKeyScales)),
+          .v_scale = static_cast<float*>(Array(layer, KvArray::kValueScales))};
+}
+
+PagedLatentView KvStorage::LatentLayer(int32_t layer) const {
+  QUIRE_CHECK(layout_.is_latent()) << "a cache of keys and values has no latents";
+  return {.data = Array(layer, KvArray::kLatents),
+          .dtype = layout_.dtype,
+          .num_pages = num_pages_,
+          .page_size = layout_.page_size,
+          .latent_dim = layout_.latent_dim,
+          .rope_dim = layout_.rope_dim,
+          .place = place(),
+          .scale = static_cast<float*>(Array(layer, KvArray::kLatentScale))};
 }
 
 }  // namespace quire

@@ -11,11 +11,12 @@
 
 namespace quire {
 
-// Owns the K and V arrays of all layers. Movable, not copyable. Reading views is thread-safe; who
-// may write which page is the business of KvCache and the step.
+// Owns the arrays of all layers. Movable, not copyable. Reading views is thread-safe; who may write
+// which page is the business of KvCache and the step.
 class KvStorage {
  public:
-  // Uninitialized memory for `num_pages` pages: a slot must be written before it is read.
+  // Uninitialized memory for `num_pages` pages: a slot must be written before it is read, a scale
+  // per tensor before the first slot.
   // Errors: those of KvLayout::Validate; invalid_argument (num_pages < 1); resource_exhausted if
   // the device has too little memory, naming the bytes asked for, the bytes available and the
   // tokens that would fit.
@@ -23,17 +24,23 @@ class KvStorage {
 
   const KvLayout& layout() const { return layout_; }
   int32_t num_pages() const { return num_pages_; }
-  int64_t bytes() const { return layout_.BytesPerPage() * num_pages_; }
+  int64_t bytes() const { return layout_.BytesPerPage() * num_pages_ + layout_.SharedBytes(); }
 
-  // REQUIRES: 0 <= layer < layout().num_layers.
+  // REQUIRES: 0 <= layer < layout().num_layers; keys and values, not latents.
   PagedKvView Layer(int32_t layer) const;
+  // REQUIRES: 0 <= layer < layout().num_layers; latents.
+  PagedLatentView LatentLayer(int32_t layer) const;
 
  private:
   KvStorage(const KvLayout& layout, int32_t num_pages) : layout_(layout), num_pages_(num_pages) {}
 
+  // An array of a layer as layout_.Arrays() lists them, or null if it has no such array.
+  void* Array(int32_t layer, KvArray array) const;
+  Place place() const { return arrays_.front().place(); }
+
   KvLayout layout_;
   int32_t num_pages_;
-  std::vector<Buffer> arrays_;  // K of layer 0, V of layer 0, K of layer 1, ...
+  std::vector<Buffer> arrays_;  // the arrays of layer 0, of layer 1, ...
 };
 
 }  // namespace quire

@@ -1,65 +1,83 @@
 #include "ops/reshape_and_cache/reshape_and_cache.h"
 
-#include <bit>
-
 #include "ops/reshape_and_cache/slots.h"
 
 namespace quire::ops::reshape_and_cache {
 
 namespace {
 
+constexpr std::string_view kOp = "reshape_and_cache";
+
+bool IsPlainFloating(DType dtype) {
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+}
+
+Status CheckScaling(const PagedKvView& cache) {
+  const bool quantized = cache.dtype == DType::kF8E4M3;
+  if (quantized != (cache.scaling != KvScaling::kNone)) {
+    return InvalidArgument(kOp, ": a cache of ", InfoOf(cache.dtype).name,
+                           quantized ? " needs scales, per tensor or per token and head"
+                                     : " has no scales; they are for f8e4m3");
+  }
+  if (cache.scaling == KvScaling::kPerTensor) {
+    QUIRE_RETURN_IF_ERROR(CheckScale(kOp, "k_scale", cache.k_scale, cache.place));
+    QUIRE_RETURN_IF_ERROR(CheckScale(kOp, "v_scale", cache.v_scale, cache.place));
+  }
+  if (cache.scaling == KvScaling::kPerTokenHead && cache.num_pages > 0 &&
+      (cache.k_scale == nullptr || cache.v_scale == nullptr)) {
+    return InvalidArgument(kOp, ": the cache has no memory for the scales of its tokens");
+  }
+  return OkStatus();
+}
+
 Status CheckCache(const PagedKvView& cache, Place place) {
-  if (cache.dtype != DType::kF32 && cache.dtype != DType::kF16 && cache.dtype != DType::kBF16) {
-    return InvalidArgument("reshape_and_cache: a cache of ", InfoOf(cache.dtype).name,
-                           " is not written; use f32, f16 or bf16");
+  if (!IsPlainFloating(cache.dtype) && cache.dtype != DType::kF8E4M3) {
+    return InvalidArgument(kOp, ": a cache of ", InfoOf(cache.dtype).name,
+                           " is not written; use f32, f16, bf16 or f8e4m3");
   }
-  if (cache.page_size < 1 || !std::has_single_bit(static_cast<uint32_t>(cache.page_size))) {
-    return InvalidArgument("reshape_and_cache: page size ", cache.page_size,
-                           " is not a power of two");
-  }
-  if (cache.num_kv_heads < 1 || cache.head_dim < 1 || cache.num_pages < 0) {
-    return InvalidArgument("reshape_and_cache: the cache has ", cache.num_pages, " pages of ",
-                           cache.num_kv_heads, " heads of ", cache.head_dim, " elements");
+  QUIRE_RETURN_IF_ERROR(CheckPageSize(kOp, cache.page_size));
+  if (cache.num_kv_heads < 1 || cache.head_dim < 1 || cache.value_head_dim < 0 ||
+      cache.num_pages < 0) {
+    return InvalidArgument(kOp, ": the cache has ", cache.num_pages, " pages of ",
+                           cache.num_kv_heads, " heads of ", cache.head_dim, " and ",
+                           cache.value_dim(), " elements");
   }
   if (cache.place != place) {
-    return InvalidArgument("reshape_and_cache: the cache is on ", PlaceName(cache.place),
-                           ", the stream on ", PlaceName(place));
+    return InvalidArgument(kOp, ": the cache is on ", PlaceName(cache.place), ", the stream on ",
+                           PlaceName(place));
   }
   if (cache.num_pages > 0 && (cache.k == nullptr || cache.v == nullptr)) {
-    return InvalidArgument("reshape_and_cache: the cache has no memory");
+    return InvalidArgument(kOp, ": the cache has no memory");
+  }
+  return CheckScaling(cache);
+}
+
+Status CheckRows(std::string_view name, const TensorView& rows, const Shape& expected,
+                 Place place) {
+  if (!IsPlainFloating(rows.dtype()) || rows.shape() != expected || rows.place() != place ||
+      (!rows.defined() && expected[0] > 0)) {
+    return InvalidArgument(kOp, ": ", name, " must be f32, f16 or bf16 ", ShapeName(expected),
+                           " on ", PlaceName(place), ", not ", Describe(rows));
+  }
+  if (rows.dim(2) > 1 && rows.stride(2) != 1) {
+    return InvalidArgument(kOp, ": the elements of a head of ", name, " must be contiguous, not ",
+                           rows.stride(2), " apart");
   }
   return OkStatus();
 }
 
-Status CheckRows(std::string_view name, const TensorView& rows, const PagedKvView& cache,
-                 int64_t tokens) {
-  const Shape expected = {tokens, cache.num_kv_heads, cache.head_dim};
-  if (rows.dtype() != DType::kF32 || rows.shape() != expected || !rows.defined() ||
-      rows.place() != cache.place) {
-    return InvalidArgument("reshape_and_cache: ", name, " must be f32 ", ShapeName(expected),
-                           " on ", PlaceName(cache.place), ", not ", Describe(rows));
-  }
-  if (rows.stride(2) != 1) {
-    return InvalidArgument("reshape_and_cache: the elements of a head of ", name,
-                           " must be contiguous, not ", rows.stride(2), " apart");
-  }
-  return OkStatus();
-}
-
-Status CheckSlots(const TensorView& slots, const PagedKvView& cache) {
-  const bool integers = slots.dtype() == DType::kI32 || slots.dtype() == DType::kI64;
-  if (!integers || slots.rank() != 1 || !slots.IsContiguous() || !slots.defined() ||
-      slots.place() != cache.place) {
-    return InvalidArgument(
-        "reshape_and_cache: slot_mapping must be contiguous i32 or i64 [tokens] on ",
-        PlaceName(cache.place), ", not ", Describe(slots));
-  }
-  const int64_t end = cache.num_pages * cache.page_size;
-  for (int64_t token = 0; token < slots.dim(0); ++token) {
-    if (const int64_t slot = SlotOf(slots, token); slot >= end) {
-      return InvalidArgument("reshape_and_cache: slot ", slot, " of token ", token,
-                             " is past the cache, which has ", end, " slots");
-    }
+Status Validate(const Args& args, Place place) {
+  const PagedKvView& cache = args.cache;
+  QUIRE_RETURN_IF_ERROR(CheckCache(cache, place));
+  QUIRE_RETURN_IF_ERROR(
+      CheckSlots(kOp, args.slot_mapping, cache.num_pages * cache.page_size, place));
+  const int64_t tokens = args.slot_mapping.dim(0);
+  const int64_t heads = cache.num_kv_heads;
+  QUIRE_RETURN_IF_ERROR(CheckRows("key", args.key, {tokens, heads, cache.head_dim}, place));
+  QUIRE_RETURN_IF_ERROR(CheckRows("value", args.value, {tokens, heads, cache.value_dim()}, place));
+  if (args.key.dtype() != args.value.dtype()) {
+    return InvalidArgument(kOp, ": key is ", InfoOf(args.key.dtype()).name, " and value ",
+                           InfoOf(args.value.dtype()).name, "; they must have one type");
   }
   return OkStatus();
 }
@@ -68,11 +86,8 @@ Status CheckSlots(const TensorView& slots, const PagedKvView& cache) {
 
 Status Run(const OpContext& context, const Args& args) {
   const Place place = context.stream.device().place();
-  QUIRE_RETURN_IF_ERROR(CheckCache(args.cache, place));
-  QUIRE_RETURN_IF_ERROR(CheckSlots(args.slot_mapping, args.cache));
-  QUIRE_RETURN_IF_ERROR(CheckRows("key", args.key, args.cache, args.slot_mapping.dim(0)));
-  QUIRE_RETURN_IF_ERROR(CheckRows("value", args.value, args.cache, args.slot_mapping.dim(0)));
-  return RunBest("reshape_and_cache", ImplementationsOf(place.platform), context, args);
+  QUIRE_RETURN_IF_ERROR(Validate(args, place));
+  return RunBest(kOp, ImplementationsOf(place.platform), context, args);
 }
 
 }  // namespace quire::ops::reshape_and_cache

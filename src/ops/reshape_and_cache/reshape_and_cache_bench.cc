@@ -1,40 +1,118 @@
-#include <benchmark/benchmark.h>
-
+#include "ops/benchmark_limits.h"
 #include "ops/reshape_and_cache/reshape_and_cache_cases.h"
 
 namespace quire::ops::reshape_and_cache {
-
 namespace {
 
-void Write(benchmark::State& state, std::string_view implementation) {
-  Case problem{.name = "bench", .tokens = static_cast<int32_t>(state.range(0))};
-  CpuFixture cpu(static_cast<int>(state.range(1)));
-  Problem memory(problem, 1);
-  const OpContext context = cpu.Context(implementation);
-  const Args args = memory.args();
-  for (auto _ : state) {
-    const Status status = reshape_and_cache::Run(context, args);
-    if (!status.ok()) {
-      state.SkipWithError(status.message().c_str());
+// A decode step, a prefill chunk that stays in the caches, and a prefill far beyond them: 32768
+// tokens of 8 heads of 128 are 256 MiB of f32.
+std::vector<Case> BenchmarkCases() {
+  std::vector<Case> cases;
+  struct Format {
+    const char* name;
+    DType input;
+    DType stored;
+    PageOrder order = PageOrder::kHnd;
+    KvScaling scaling = KvScaling::kNone;
+  };
+  for (const Format& format : {Format{"f16_to_f16", DType::kF16, DType::kF16},
+                               {"f32_to_f16", DType::kF32, DType::kF16},
+                               {"f32_to_bf16", DType::kF32, DType::kBF16},
+                               {"f32_to_f32", DType::kF32, DType::kF32},
+                               {"f16_to_f16_nhd", DType::kF16, DType::kF16, PageOrder::kNhd},
+                               {"bf16_to_f8e4m3_per_tensor", DType::kBF16, DType::kF8E4M3,
+                                PageOrder::kHnd, KvScaling::kPerTensor},
+                               {"bf16_to_f8e4m3_per_token_head", DType::kBF16, DType::kF8E4M3,
+                                PageOrder::kHnd, KvScaling::kPerTokenHead}}) {
+    for (const int32_t tokens : {32, 512, 32768}) {
+      cases.push_back({.name = StrCat(format.name, "/tokens:", tokens),
+                       .tokens = tokens,
+                       .kv_heads = 8,
+                       .head_dim = 128,
+                       .input_type = format.input,
+                       .cache_type = format.stored,
+                       .order = format.order,
+                       .scaling = format.scaling});
     }
   }
-  const int64_t elements = 2 * args.key.shape().elements();
-  state.SetBytesProcessed(state.iterations() *
-                          (elements * 4 + BytesOf(problem.cache_type, elements)));
+  return cases;
 }
 
-void Arguments(benchmark::internal::Benchmark* bench) {
-  bench->ArgNames({"tokens", "threads"})
-      ->UseRealTime()
-      ->Args({1, 1})
-      ->Args({32, 2})
-      ->Args({512, 1})
-      ->Args({512, 2});
+// Memory without guards; a sequence's tokens go to whole pages in a random order.
+struct Memory {
+  explicit Memory(const Case& c)
+      : num_pages(c.tokens / c.page_size),
+        rows(int64_t{c.tokens} * c.kv_heads),
+        key(static_cast<size_t>(BytesOf(c.input_type, rows * c.head_dim)), 0x3a),
+        value(key.size(), 0x3a),
+        k(static_cast<size_t>(BytesOf(c.cache_type, rows * c.head_dim))),
+        v(k.size()),
+        k_scale(static_cast<size_t>(rows), 1.0f),
+        v_scale(static_cast<size_t>(rows), 1.0f) {
+    std::vector<int64_t> pages(static_cast<size_t>(num_pages));
+    std::iota(pages.begin(), pages.end(), 0);
+    std::shuffle(pages.begin(), pages.end(), std::mt19937_64(1));
+    for (int64_t token = 0; token < c.tokens; ++token) {
+      slots.push_back(pages[static_cast<size_t>(token / c.page_size)] * c.page_size +
+                      token % c.page_size);
+    }
+    const Shape shape = {c.tokens, c.kv_heads, c.head_dim};
+    args = {.key = {key.data(), c.input_type, shape},
+            .value = {value.data(), c.input_type, shape},
+            .slot_mapping = {slots.data(), DType::kI64, {c.tokens}},
+            .cache = {.k = k.data(),
+                      .v = v.data(),
+                      .dtype = c.cache_type,
+                      .num_pages = num_pages,
+                      .num_kv_heads = c.kv_heads,
+                      .page_size = c.page_size,
+                      .head_dim = c.head_dim,
+                      .place = {},
+                      .order = c.order,
+                      .scaling = c.scaling,
+                      .k_scale = k_scale.data(),
+                      .v_scale = v_scale.data()}};
+  }
+
+  int64_t num_pages;
+  int64_t rows;
+  std::vector<uint8_t> key;
+  std::vector<uint8_t> value;
+  std::vector<uint8_t> k;
+  std::vector<uint8_t> v;
+  std::vector<float> k_scale;
+  std::vector<float> v_scale;
+  std::vector<int64_t> slots;
+  Args args;
+};
+
+void Measure(benchmark::State& state, const Case& c, std::string_view implementation) {
+  CpuFixture cpu(0);
+  Memory memory(c);
+  for (auto _ : state) {
+    const Status status = reshape_and_cache::Run(cpu.Context(implementation), memory.args);
+    if (!status.ok()) {
+      state.SkipWithError(status.message().c_str());
+      return;
+    }
+  }
+  SetBytesAgainstLimit(state, cpu, 2 * static_cast<int64_t>(memory.key.size() + memory.k.size()));
 }
 
-BENCHMARK_CAPTURE(Write, best, "")->Apply(Arguments);
-BENCHMARK_CAPTURE(Write, baseline, "baseline")->Apply(Arguments);
+const bool kRegistered = [] {
+  for (const Case& c : BenchmarkCases()) {
+    for (const Implementation<Args>& implementation : ImplementationsOf(PlatformKind::kCpu)) {
+      if (implementation.name == "reference" && c.tokens > 512) {
+        continue;
+      }
+      const std::string name = StrCat("reshape_and_cache/", c.name, "/", implementation.name);
+      benchmark::RegisterBenchmark(name.c_str(), [c, &implementation](benchmark::State& state) {
+        Measure(state, c, implementation.name);
+      })->UseRealTime();
+    }
+  }
+  return true;
+}();
 
 }  // namespace
-
 }  // namespace quire::ops::reshape_and_cache

@@ -1,20 +1,27 @@
-// Slots of either integer type, and where they lie.
+// Slots of either integer type, for the operators that write to the cache.
 #pragma once
 
-#include "ops/reshape_and_cache/reshape_and_cache.h"
+#include "ops/implementation.h"
+#include "tensor/tensor_view.h"
 
 namespace quire::ops::reshape_and_cache {
 
+// REQUIRES: a valid slot mapping in host memory.
 inline int64_t SlotOf(const TensorView& slot_mapping, int64_t token) {
   return slot_mapping.dtype() == DType::kI32
              ? static_cast<const int32_t*>(slot_mapping.data())[token]
              : static_cast<const int64_t*>(slot_mapping.data())[token];
 }
 
-// Elements from the start of the cache's arrays to a slot of one head. REQUIRES: slot >= 0.
-inline int64_t OffsetOf(const PagedKvView& cache, int64_t slot, int32_t head) {
-  return cache.ElementOffset(slot / cache.page_size, head) +
-         slot % cache.page_size * cache.head_dim;
-}
+// For the operator `op`: OK if `slots` is contiguous i32 or i64 [T] at `place` and, where the host
+// can read it, no slot is past the cache of `num_slots`; else invalid_argument.
+Status CheckSlots(std::string_view op, const TensorView& slots, int64_t num_slots, Place place);
+
+// OK if `page_size` is a power of two, else invalid_argument.
+Status CheckPageSize(std::string_view op, int32_t page_size);
+
+// OK if `scale`, called `name`, is there and, where the host can read it, finite and positive; else
+// invalid_argument.
+Status CheckScale(std::string_view op, std::string_view name, const float* scale, Place place);
 
 }  // namespace quire::ops::reshape_and_cache

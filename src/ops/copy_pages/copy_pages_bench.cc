@@ -1,0 +1,59 @@
+#include "ops/benchmark_limits.h"
+#include "ops/copy_pages/copy_pages_cases.h"
+
+namespace quire::ops::copy_pages {
+namespace {
+
+// 256 MiB in 256 MiB arrays of pages of many sizes, and the one page that a fork copies.
+std::vector<Case> BenchmarkCases() {
+  std::vector<Case> cases;
+  for (const int32_t kib : {1, 4, 32, 256, 1024}) {
+    const int32_t pages = (256 << 10) / kib;
+    cases.push_back({.name = StrCat("page_kib:", kib, "/mib:256"),
+                     .source_pages = pages,
+                     .destination_pages = pages,
+                     .page_elements = kib * 512,
+                     .pairs = pages});
+  }
+  cases.push_back({.name = "page_kib:32/one_page", .page_elements = 32 * 512, .pairs = 1});
+  return cases;
+}
+
+void Measure(benchmark::State& state, const Case& c, std::string_view implementation) {
+  CpuFixture cpu(0);
+  std::mt19937_64 rng(1);
+  const auto page_bytes = static_cast<size_t>(BytesOf(c.dtype, c.page_elements));
+  std::vector<uint8_t> source(static_cast<size_t>(c.source_pages) * page_bytes, 1);
+  std::vector<uint8_t> destination(static_cast<size_t>(c.destination_pages) * page_bytes, 2);
+  std::vector<int32_t> pairs = DrawnPairs(rng, c);
+  const Args args = {
+      .source = {source.data(), c.dtype, {c.source_pages, c.page_elements}},
+      .destination = {destination.data(), c.dtype, {c.destination_pages, c.page_elements}},
+      .pairs = {pairs.data(), DType::kI32, {c.pairs, 2}}};
+  for (auto _ : state) {
+    const Status status = copy_pages::Run(cpu.Context(implementation), args);
+    if (!status.ok()) {
+      state.SkipWithError(status.message().c_str());
+      return;
+    }
+  }
+  SetBytesAgainstLimit(state, cpu, 2 * c.pairs * static_cast<int64_t>(page_bytes));
+}
+
+const bool kRegistered = [] {
+  for (const Case& c : BenchmarkCases()) {
+    for (const Implementation<Args>& implementation : ImplementationsOf(PlatformKind::kCpu)) {
+      if (implementation.name == "reference" && c.pairs > 1) {
+        continue;
+      }
+      const std::string name = StrCat("copy_pages/", c.name, "/", implementation.name);
+      benchmark::RegisterBenchmark(name.c_str(), [c, &implementation](benchmark::State& state) {
+        Measure(state, c, implementation.name);
+      })->UseRealTime();
+    }
+  }
+  return true;
+}();
+
+}  // namespace
+}  // namespace quire::ops::copy_pages
