@@ -1,15 +1,10 @@
 // The panel kernels for AVX2: a panel is two halves of 8 output features, a tile is taken 4 rows at
 // a time.
 #include "ops/linear/cpu_kernels.h"
+#include "ops/linear/row_codes.h"
 #include "platform/cpu/isa_targets.h"
 
 #if QUIRE_HAVE_X86
-
-#if defined(__clang__)
-#define QUIRE_UNROLL _Pragma("unroll")
-#else
-#define QUIRE_UNROLL _Pragma("GCC unroll 16")
-#endif
 
 QUIRE_BEGIN_AVX2
 
@@ -53,6 +48,20 @@ inline __m256 LoadDense(const uint8_t* p, int half) {
   } else {
     return LoadScales < kKind == PanelKind::kF16 > (p, half);
   }
+}
+
+// f8e4m3 from the low bytes of words that are 0 otherwise.
+inline __m256 F8ToFloat(__m256i bytes) {
+  const __m256i magnitude = _mm256_and_si256(bytes, _mm256_set1_epi32(0x7f));
+  const __m256i normal =
+      _mm256_add_epi32(_mm256_slli_epi32(magnitude, 20), _mm256_set1_epi32(120 << 23));
+  const __m256 subnormal = _mm256_mul_ps(_mm256_cvtepi32_ps(magnitude), _mm256_set1_ps(0x1p-9f));
+  const __m256i is_normal = _mm256_cmpgt_epi32(magnitude, _mm256_set1_epi32(7));
+  const __m256i is_nan = _mm256_cmpeq_epi32(magnitude, _mm256_set1_epi32(0x7f));
+  __m256i bits = _mm256_blendv_epi8(_mm256_castps_si256(subnormal), normal, is_normal);
+  bits = _mm256_or_si256(bits, _mm256_and_si256(is_nan, _mm256_set1_epi32(0x7fc00000)));
+  const __m256i sign = _mm256_slli_epi32(_mm256_srli_epi32(bytes, 7), 31);
+  return _mm256_castsi256_ps(_mm256_or_si256(bits, sign));
 }
 
 void StoreRow(__m256 acc, const TileProduct& p, int r, int half) {
@@ -99,9 +108,9 @@ inline void DotNibbles(const uint8_t* w, const uint8_t* x, __m256i (&dot)[kRows]
 // 8-bit codes: as (code - 128) = sign * magnitude with the sign moved to the activation, pairs of
 // products stay below 2 * 128 * 127 and the 16-bit sums are exact.
 template <int kTile, int kRows>
-inline void DotBytes(const uint8_t* w, const uint8_t* x, int begin, int end,
+inline void DotBytes(const uint8_t* w, const uint8_t* x, int64_t begin, int64_t end,
                      __m256i (&dot)[kRows]) {
-  for (int j = begin; j < end; ++j) {
+  for (int64_t j = begin; j < end; ++j) {
     const __m256i centred = _mm256_xor_si256(LoadBytes(w + 64 * j), _mm256_set1_epi8(-128));
     const __m256i size = _mm256_abs_epi8(centred);
     QUIRE_UNROLL
@@ -153,7 +162,10 @@ void QuantizedRows(const TileProduct& p, int first, int half) {
       }
     }
     if constexpr (kFormat.has_min) {
-      const __m256 mins = LoadScales<kFormat.half_scales>(parameters, half);
+      __m256 mins = LoadScales<kFormat.half_scales>(parameters, half);
+      if constexpr (kKind == PanelKind::kU4Zero) {
+        mins = _mm256_mul_ps(mins, LoadScales<kFormat.half_scales>(w + kFormat.CodeBytes(), half));
+      }
       QUIRE_UNROLL
       for (int r = 0; r < kRows; ++r) {
         acc[r] = _mm256_fmadd_ps(mins, BroadcastF32(x + (9 * kTile + r) * 4), acc[r]);
@@ -199,17 +211,124 @@ void DenseRows(const TileProduct& p, int first) {
   }
 }
 
+// The elements of a group of two input features as 8 words of 16 bits each, f8e4m3 or bf16, of half
+// `half` of a panel.
+template <PanelKind kKind>
+inline void LoadPair(const uint8_t* p, int half, __m256& even, __m256& odd) {
+  if constexpr (FormatOf(kKind).bits == 8) {
+    const __m256i wide =
+        _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 16 * half)));
+    even = F8ToFloat(_mm256_and_si256(wide, _mm256_set1_epi32(0xff)));
+    odd = F8ToFloat(_mm256_srli_epi32(wide, 16));
+  } else {
+    const __m256i bits = LoadBytes(p + 32 * half);
+    even = _mm256_castsi256_ps(_mm256_slli_epi32(bits, 16));
+    odd = _mm256_castsi256_ps(_mm256_and_si256(bits, _mm256_set1_epi32(-65536)));
+  }
+}
+
+// Groups of two input features; each block of groups has a scale, or there is none. `first` and
+// `half` as in QuantizedRows.
+template <PanelKind kKind, int kTile, int kRows>
+void PairRows(const TileProduct& p, int first, int half) {
+  constexpr bool kScaled = FormatOf(kKind).bits == 8;
+  __m256 acc[kRows];
+  __m256 sum[kRows];
+  QUIRE_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    acc[r] = _mm256_setzero_ps();
+    sum[r] = _mm256_setzero_ps();
+  }
+  const uint8_t* w = p.panel;
+  const uint8_t* x = p.tile + 4 * first;
+  const float* scales = p.scales + kHalfWidth * half;
+  const int64_t block_steps = kScaled ? p.scale_steps : p.groups;
+  for (int64_t begin = 0; begin < p.groups; begin += block_steps, scales += kPanelWidth) {
+    const int64_t end = begin + block_steps < p.groups ? begin + block_steps : p.groups;
+    for (int64_t g = begin; g < end; ++g) {
+      __m256 even;
+      __m256 odd;
+      LoadPair<kKind>(w, half, even, odd);
+      QUIRE_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        acc[r] = _mm256_fmadd_ps(even, BroadcastF32(x + r * 4), acc[r]);
+        acc[r] = _mm256_fmadd_ps(odd, BroadcastF32(x + (kTile + r) * 4), acc[r]);
+      }
+      w += FormatOf(kKind).GroupBytes();
+      x += 2 * kTile * 4;
+    }
+    if constexpr (kScaled) {
+      const __m256 scale = _mm256_loadu_ps(scales);
+      QUIRE_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        sum[r] = _mm256_fmadd_ps(acc[r], scale, sum[r]);
+        acc[r] = _mm256_setzero_ps();
+      }
+    }
+  }
+  QUIRE_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    StoreRow(kScaled ? sum[r] : acc[r], p, first + r, half);
+  }
+}
+
+// Integer products of whole rows; `first` and `half` as in QuantizedRows.
+template <int kTile, int kRows>
+void ByteRows(const TileProduct& p, int first, int half) {
+  __m256i dot[kRows];
+  QUIRE_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    dot[r] = _mm256_setzero_si256();
+  }
+  DotBytes<kTile, kRows>(p.panel + 32 * half, p.tile + 4 * first, 0, p.groups, dot);
+  const __m256 scales = _mm256_loadu_ps(p.scales + kHalfWidth * half);
+  const uint8_t* row_scales = p.tile + (p.groups * kTile + first) * 4;
+  QUIRE_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    const __m256 scale = _mm256_mul_ps(scales, BroadcastF32(row_scales + r * 4));
+    StoreRow(_mm256_mul_ps(_mm256_cvtepi32_ps(dot[r]), scale), p, first + r, half);
+  }
+}
+
+template <PanelKind kKind, int kTile, int kRows>
+void HalfPanel(const TileProduct& p, int first, int half) {
+  if constexpr (!FormatOf(kKind).IsPlain()) {
+    QuantizedRows<kKind, kTile, kRows>(p, first, half);
+  } else if constexpr (kKind == PanelKind::kI8) {
+    ByteRows<kTile, kRows>(p, first, half);
+  } else {
+    PairRows<kKind, kTile, kRows>(p, first, half);
+  }
+}
+
 template <PanelKind kKind, int kTile>
 void Product(const TileProduct& p) {
   constexpr int kRows = kTile < 4 ? kTile : 4;
   for (int first = 0; first < kTile; first += kRows) {
-    if constexpr (FormatOf(kKind).IsDense()) {
+    if constexpr (FormatOf(kKind).depth == 1) {
       DenseRows<kKind, kTile, kRows>(p, first);
     } else {
-      QuantizedRows<kKind, kTile, kRows>(p, first, 0);
-      QuantizedRows<kKind, kTile, kRows>(p, first, 1);
+      HalfPanel<kKind, kTile, kRows>(p, first, 0);
+      HalfPanel<kKind, kTile, kRows>(p, first, 1);
     }
   }
+}
+
+template <PanelKind kKind, int kTile>
+struct Kernel {
+  static void Run(const TileProduct& product) {
+    if constexpr (PanelsPerProduct(kKind) == 1) {
+      Product<kKind, kTile>(product);
+    } else {
+      for (int panel = 0; panel < product.panels; ++panel) {
+        Product<kKind, kTile>(FromPanel(product, panel));
+      }
+    }
+  }
+};
+
+RowScale QuantizeRowAvx2(const float* x, int64_t k, int8_t* codes) {
+  return QuantizeRow<kAvx2Lanes>(x, k, codes);
 }
 
 inline __m256i Magnitude(__m256 x) {
@@ -262,20 +381,10 @@ void QuantizeAvx2(const float* x, int64_t stride, int64_t groups, int rows,
   }
 }
 
-template <PanelKind kKind>
-constexpr std::array<TileKernel, kTileSizes> KernelsOf() {
-  return {Product<kKind, 1>, Product<kKind, 2>, Product<kKind, 3>,
-          Product<kKind, 4>, Product<kKind, 8>, Product<kKind, 12>};
-}
-
 }  // namespace
 
-const KernelSet kAvx2Kernels = {
-    QuantizeAvx2,
-    {KernelsOf<PanelKind::kU4>(), KernelsOf<PanelKind::kU4Min>(), KernelsOf<PanelKind::kU4MinF32>(),
-     KernelsOf<PanelKind::kU8>(), KernelsOf<PanelKind::kU8Min>(), KernelsOf<PanelKind::kU8MinF32>(),
-     KernelsOf<PanelKind::kU8Sub16>(), KernelsOf<PanelKind::kF32>(), KernelsOf<PanelKind::kF16>(),
-     KernelsOf<PanelKind::kBF16>()}};
+const KernelSet kAvx2Kernels = {CpuIsa::kAvx2, false, QuantizeAvx2, QuantizeRowAvx2,
+                                TableOf<Kernel>()};
 
 }  // namespace quire::ops::linear
 

@@ -1,71 +1,17 @@
 // The panel kernels for AVX-512 with VNNI: one register holds 16 output features, a tile's rows
 // take one integer and one fp32 accumulator each.
 #include "ops/linear/cpu_kernels.h"
+#include "ops/linear/row_codes.h"
 #include "platform/cpu/isa_targets.h"
 
 #if QUIRE_HAVE_X86
 
-#if defined(__clang__)
-#define QUIRE_UNROLL _Pragma("unroll")
-#else
-#define QUIRE_UNROLL _Pragma("GCC unroll 16")
-#endif
-
 QUIRE_BEGIN_AVX512
+#include "ops/linear/avx512_tile.h"
 
 namespace quire::ops::linear {
 
 namespace {
-
-inline __m512i BroadcastI32(const void* p) {
-  int32_t value;
-  __builtin_memcpy(&value, p, sizeof(value));
-  return _mm512_set1_epi32(value);
-}
-
-inline __m512 BroadcastF32(const void* p) {
-  float value;
-  __builtin_memcpy(&value, p, sizeof(value));
-  return _mm512_set1_ps(value);
-}
-
-template <bool kHalf>
-inline __m512 LoadScales(const uint8_t* p) {
-  if constexpr (kHalf) {
-    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-  } else {
-    return _mm512_loadu_ps(reinterpret_cast<const float*>(p));
-  }
-}
-
-template <PanelKind kKind>
-inline __m512 LoadDense(const uint8_t* p) {
-  if constexpr (kKind == PanelKind::kBF16) {
-    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
-  } else {
-    return LoadScales < kKind == PanelKind::kF16 > (p);
-  }
-}
-
-template <int kRows>
-inline void StoreTile(const __m512 (&acc)[kRows], const TileProduct& p) {
-  const auto mask = static_cast<__mmask16>((1u << p.columns) - 1);
-  const bool has_bias = p.bias != nullptr;
-  const __m512 bias = has_bias ? _mm512_maskz_loadu_ps(mask, p.bias) : _mm512_setzero_ps();
-  QUIRE_UNROLL
-  for (int r = 0; r < kRows; ++r) {
-    float* out = p.out + r * p.out_stride;
-    __m512 value = acc[r];
-    if (has_bias) {
-      value = _mm512_add_ps(value, bias);
-    }
-    if (p.accumulate) {
-      value = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, out), value);
-    }
-    _mm512_mask_storeu_ps(out, mask, value);
-  }
-}
 
 // The integer products of steps [kBegin, kEnd) of a group, added to dot.
 template <PanelFormat kFormat, int kRows, int kBegin, int kEnd>
@@ -137,8 +83,10 @@ void QuantizedRows(const TileProduct& p) {
       AddSubgroup<kFormat, kRows, 1>(w, x, offsets, acc);
     }
     if constexpr (kFormat.has_min) {
-      const __m512 mins =
-          LoadScales<kFormat.half_scales>(w + kFormat.CodeBytes() + kFormat.ScaleBytes());
+      __m512 mins = LoadScales<kFormat.half_scales>(w + kFormat.CodeBytes() + kFormat.ScaleBytes());
+      if constexpr (kKind == PanelKind::kU4Zero) {
+        mins = _mm512_mul_ps(mins, LoadScales<kFormat.half_scales>(w + kFormat.CodeBytes()));
+      }
       QUIRE_UNROLL
       for (int r = 0; r < kRows; ++r) {
         acc[r] = _mm512_fmadd_ps(mins, BroadcastF32(x + (9 * kRows + r) * 4), acc[r]);
@@ -172,13 +120,136 @@ void DenseRows(const TileProduct& p) {
   StoreTile<kRows>(acc, p);
 }
 
-template <PanelKind kKind, int kRows>
-void Product(const TileProduct& p) {
-  if constexpr (FormatOf(kKind).IsDense()) {
-    DenseRows<kKind, kRows>(p);
+// The elements of a group of two input features, f8e4m3 or bf16, as fp32.
+template <PanelKind kKind>
+inline void LoadPair(const uint8_t* p, __m512& even, __m512& odd) {
+  __m512i bits;
+  if constexpr (FormatOf(kKind).bits == 8) {
+    bits = WidenF8(p);
   } else {
-    QuantizedRows<kKind, kRows>(p);
+    bits = _mm512_loadu_si512(p);
   }
+  even = _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
+  odd = _mm512_castsi512_ps(_mm512_and_si512(bits, _mm512_set1_epi32(-65536)));
+}
+
+// Groups of two input features; each block of groups has a scale, or there is none.
+template <PanelKind kKind, int kRows>
+void PairRows(const TileProduct& p) {
+  constexpr bool kScaled = FormatOf(kKind).bits == 8;
+  __m512 acc[kRows];
+  __m512 sum[kRows];
+  QUIRE_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    acc[r] = _mm512_setzero_ps();
+    sum[r] = _mm512_setzero_ps();
+  }
+  const uint8_t* w = p.panel;
+  const uint8_t* x = p.tile;
+  const float* scales = p.scales;
+  const int64_t block_steps = kScaled ? p.scale_steps : p.groups;
+  for (int64_t begin = 0; begin < p.groups; begin += block_steps, scales += kPanelWidth) {
+    const int64_t end = begin + block_steps < p.groups ? begin + block_steps : p.groups;
+    for (int64_t g = begin; g < end; ++g) {
+      __m512 even;
+      __m512 odd;
+      LoadPair<kKind>(w, even, odd);
+      QUIRE_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        acc[r] = _mm512_fmadd_ps(even, BroadcastF32(x + r * 4), acc[r]);
+      }
+      QUIRE_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        acc[r] = _mm512_fmadd_ps(odd, BroadcastF32(x + (kRows + r) * 4), acc[r]);
+      }
+      w += FormatOf(kKind).GroupBytes();
+      x += 2 * kRows * 4;
+    }
+    if constexpr (kScaled) {
+      const __m512 scale = _mm512_loadu_ps(scales);
+      QUIRE_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        sum[r] = _mm512_fmadd_ps(acc[r], scale, sum[r]);
+        acc[r] = _mm512_setzero_ps();
+      }
+    }
+  }
+  if constexpr (kScaled) {
+    StoreTile<kRows>(sum, p);
+  } else {
+    StoreTile<kRows>(acc, p);
+  }
+}
+
+// One step of four input features.
+template <int kRows>
+inline void AddBytes(const uint8_t* w, const uint8_t* codes, __m512i (&dot)[kRows]) {
+  const __m512i weights = _mm512_loadu_si512(w);
+  QUIRE_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    dot[r] = _mm512_dpbusd_epi32(dot[r], weights, BroadcastI32(codes + r * 4));
+  }
+}
+
+// Integer products of whole rows. Few rows take several accumulators, which integers allow.
+template <int kRows>
+void ByteRows(const TileProduct& p) {
+  constexpr int kChains = kRows >= 4 ? 1 : 4;
+  const uint8_t* x = p.tile + p.groups * kRows * 4;  // past the codes
+  __m512i dot[kChains][kRows];
+  QUIRE_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    dot[0][r] = BroadcastI32(x + (kRows + r) * 4);
+    for (int chain = 1; chain < kChains; ++chain) {
+      dot[chain][r] = _mm512_setzero_si512();
+    }
+  }
+  const uint8_t* w = p.panel;
+  const uint8_t* codes = p.tile;
+  const int64_t whole = p.groups / kChains * kChains;
+  for (int64_t g = 0; g < whole; g += kChains) {
+    QUIRE_UNROLL
+    for (int chain = 0; chain < kChains; ++chain) {
+      AddBytes<kRows>(w + chain * 64, codes + chain * kRows * 4, dot[chain]);
+    }
+    w += kChains * 64;
+    codes += kChains * kRows * 4;
+  }
+  for (int64_t g = whole; g < p.groups; ++g, w += 64, codes += kRows * 4) {
+    AddBytes<kRows>(w, codes, dot[0]);
+  }
+  const __m512 scales = _mm512_loadu_ps(p.scales);
+  __m512 values[kRows];
+  QUIRE_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    for (int chain = 1; chain < kChains; ++chain) {
+      dot[0][r] = _mm512_add_epi32(dot[0][r], dot[chain][r]);
+    }
+    values[r] = _mm512_mul_ps(_mm512_cvtepi32_ps(dot[0][r]),
+                              _mm512_mul_ps(scales, BroadcastF32(x + r * 4)));
+  }
+  StoreTile<kRows>(values, p);
+}
+
+template <PanelKind kKind, int kRows>
+struct Kernel {
+  static void Run(const TileProduct& product) {
+    if constexpr (!FormatOf(kKind).IsPlain()) {
+      QuantizedRows<kKind, kRows>(product);
+    } else if constexpr (kKind == PanelKind::kI8) {
+      ByteRows<kRows>(product);
+    } else if constexpr (FormatOf(kKind).depth == 1) {
+      DenseRows<kKind, kRows>(product);
+    } else {
+      for (int panel = 0; panel < product.panels; ++panel) {
+        PairRows<kKind, kRows>(FromPanel(product, panel));
+      }
+    }
+  }
+};
+
+RowScale QuantizeRowAvx512(const float* x, int64_t k, int8_t* codes) {
+  return QuantizeRow<kAvx512Lanes>(x, k, codes);
 }
 
 void QuantizeAvx512(const float* x, int64_t stride, int64_t groups, int rows,
@@ -206,20 +277,10 @@ void QuantizeAvx512(const float* x, int64_t stride, int64_t groups, int rows,
   }
 }
 
-template <PanelKind kKind>
-constexpr std::array<TileKernel, kTileSizes> KernelsOf() {
-  return {Product<kKind, 1>, Product<kKind, 2>, Product<kKind, 3>,
-          Product<kKind, 4>, Product<kKind, 8>, Product<kKind, 12>};
-}
-
 }  // namespace
 
-const KernelSet kAvx512VnniKernels = {
-    QuantizeAvx512,
-    {KernelsOf<PanelKind::kU4>(), KernelsOf<PanelKind::kU4Min>(), KernelsOf<PanelKind::kU4MinF32>(),
-     KernelsOf<PanelKind::kU8>(), KernelsOf<PanelKind::kU8Min>(), KernelsOf<PanelKind::kU8MinF32>(),
-     KernelsOf<PanelKind::kU8Sub16>(), KernelsOf<PanelKind::kF32>(), KernelsOf<PanelKind::kF16>(),
-     KernelsOf<PanelKind::kBF16>()}};
+const KernelSet kAvx512VnniKernels = {CpuIsa::kAvx512, false, QuantizeAvx512, QuantizeRowAvx512,
+                                      TableOf<Kernel>()};
 
 }  // namespace quire::ops::linear
 

@@ -2,7 +2,8 @@
 #include <cmath>
 
 #include "ops/linear/cpu_kernels.h"
-#include "tensor/half.h"
+#include "ops/linear/row_codes.h"
+#include "tensor/element.h"
 
 namespace quire::ops::linear {
 
@@ -64,7 +65,7 @@ inline void AddFeatures(const int16_t (&codes)[kGroup][kPanelWidth], const uint8
 
 void StoreRow(const float acc[kPanelWidth], const TileProduct& p, int r) {
   float* out = p.out + r * p.out_stride;
-  for (int c = 0; c < p.columns; ++c) {
+  for (int c = 0; c < p.columns && c < kPanelWidth; ++c) {
     float value = acc[c];
     if (p.bias != nullptr) {
       value += p.bias[c];
@@ -115,6 +116,11 @@ void QuantizedRows(const TileProduct& p) {
       LoadScales<kFormat.half_scales>(w + kFormat.CodeBytes() + s * kFormat.ScaleBytes(),
                                       scales[s]);
     }
+    if constexpr (kKind == PanelKind::kU4Zero) {
+      for (int c = 0; c < kPanelWidth; ++c) {
+        scales[1][c] *= scales[0][c];
+      }
+    }
     for (int r = 0; r < kRows; ++r) {
       AddGroup<kFormat, kRows>(codes, scales, x + 4 * r, offsets + r, acc[r]);
     }
@@ -127,63 +133,104 @@ void QuantizedRows(const TileProduct& p) {
   }
 }
 
+// Element `index` of a group of a plain kind.
 template <PanelKind kKind>
-inline float DenseElement(const uint8_t* group, int c) {
-  if constexpr (kKind == PanelKind::kF32) {
-    return LoadF32(group + 4 * c);
+inline float PlainElement(const uint8_t* group, int index) {
+  constexpr int kBits = FormatOf(kKind).bits;
+  if constexpr (kBits == 32) {
+    return LoadF32(group + 4 * index);
+  } else if constexpr (kBits == 8) {
+    return Float8ToFloat(group[index]);
   } else {
     uint16_t bits;
-    std::memcpy(&bits, group + 2 * c, 2);
+    std::memcpy(&bits, group + 2 * index, 2);
     return kKind == PanelKind::kF16 ? HalfToFloat(bits) : BFloat16ToFloat(bits);
   }
 }
 
+// Groups of one or two input features; each block of groups has a scale, or there is none.
 template <PanelKind kKind, int kRows>
-void DenseRows(const TileProduct& p) {
+void PlainRows(const TileProduct& p) {
+  constexpr int kDepth = FormatOf(kKind).depth;
+  constexpr bool kScaled = FormatOf(kKind).bits == 8;
   float acc[kRows][kPanelWidth] = {};
+  float sum[kRows][kPanelWidth] = {};
   const uint8_t* w = p.panel;
   const uint8_t* x = p.tile;
   for (int64_t g = 0; g < p.groups; ++g) {
-    float elements[kPanelWidth];
-    for (int c = 0; c < kPanelWidth; ++c) {
-      elements[c] = DenseElement<kKind>(w, c);
-    }
-    for (int r = 0; r < kRows; ++r) {
-      const float scalar = LoadF32(x + 4 * r);
+    for (int i = 0; i < kDepth; ++i, x += kRows * 4) {
+      float elements[kPanelWidth];
       for (int c = 0; c < kPanelWidth; ++c) {
-        acc[r][c] = DenseMultiplyAdd(elements[c], scalar, acc[r][c]);
+        elements[c] = PlainElement<kKind>(w, c * kDepth + i);
+      }
+      for (int r = 0; r < kRows; ++r) {
+        const float scalar = LoadF32(x + 4 * r);
+        for (int c = 0; c < kPanelWidth; ++c) {
+          acc[r][c] = DenseMultiplyAdd(elements[c], scalar, acc[r][c]);
+        }
       }
     }
     w += FormatOf(kKind).GroupBytes();
-    x += kRows * 4;
+    if (kScaled && ((g + 1) % p.scale_steps == 0 || g + 1 == p.groups)) {
+      const float* scales = p.scales + g / p.scale_steps * kPanelWidth;
+      for (int r = 0; r < kRows; ++r) {
+        for (int c = 0; c < kPanelWidth; ++c) {
+          sum[r][c] = DenseMultiplyAdd(acc[r][c], scales[c], sum[r][c]);
+          acc[r][c] = 0.0f;
+        }
+      }
+    }
   }
   for (int r = 0; r < kRows; ++r) {
-    StoreRow(acc[r], p, r);
+    StoreRow(kScaled ? sum[r] : acc[r], p, r);
+  }
+}
+
+// Integer products of whole rows.
+template <int kRows>
+void ByteRows(const TileProduct& p) {
+  const uint8_t* scales = p.tile + p.groups * kRows * 4;
+  for (int r = 0; r < kRows; ++r) {
+    int32_t dot[kPanelWidth] = {};
+    for (int64_t g = 0; g < p.groups; ++g) {
+      const uint8_t* w = p.panel + g * 64;
+      const uint8_t* x = p.tile + (g * kRows + r) * 4;
+      for (int c = 0; c < kPanelWidth; ++c) {
+        for (int i = 0; i < 4; ++i) {
+          dot[c] += (w[4 * c + i] - 128) * static_cast<int8_t>(x[i]);
+        }
+      }
+    }
+    float values[kPanelWidth];
+    for (int c = 0; c < kPanelWidth; ++c) {
+      values[c] = static_cast<float>(dot[c]) * (p.scales[c] * LoadF32(scales + r * 4));
+    }
+    StoreRow(values, p, r);
   }
 }
 
 template <PanelKind kKind, int kRows>
-void Product(const TileProduct& p) {
-  if constexpr (FormatOf(kKind).IsDense()) {
-    DenseRows<kKind, kRows>(p);
-  } else {
-    QuantizedRows<kKind, kRows>(p);
+struct Kernel {
+  static void Run(const TileProduct& product) {
+    if constexpr (!FormatOf(kKind).IsPlain()) {
+      QuantizedRows<kKind, kRows>(product);
+    } else if constexpr (kKind == PanelKind::kI8) {
+      ByteRows<kRows>(product);
+    } else {
+      for (int panel = 0; panel < product.panels; ++panel) {
+        PlainRows<kKind, kRows>(FromPanel(product, panel));
+      }
+    }
   }
-}
+};
 
-template <PanelKind kKind>
-constexpr std::array<TileKernel, kTileSizes> KernelsOf() {
-  return {Product<kKind, 1>, Product<kKind, 2>, Product<kKind, 3>,
-          Product<kKind, 4>, Product<kKind, 8>, Product<kKind, 12>};
+RowScale QuantizeRowBaseline(const float* x, int64_t k, int8_t* codes) {
+  return QuantizeRow<kBaselineLanes>(x, k, codes);
 }
 
 }  // namespace
 
-const KernelSet kBaselineKernels = {
-    QuantizeTile,
-    {KernelsOf<PanelKind::kU4>(), KernelsOf<PanelKind::kU4Min>(), KernelsOf<PanelKind::kU4MinF32>(),
-     KernelsOf<PanelKind::kU8>(), KernelsOf<PanelKind::kU8Min>(), KernelsOf<PanelKind::kU8MinF32>(),
-     KernelsOf<PanelKind::kU8Sub16>(), KernelsOf<PanelKind::kF32>(), KernelsOf<PanelKind::kF16>(),
-     KernelsOf<PanelKind::kBF16>()}};
+const KernelSet kBaselineKernels = {CpuIsa::kBaseline, false, QuantizeTile, QuantizeRowBaseline,
+                                    TableOf<Kernel>()};
 
 }  // namespace quire::ops::linear

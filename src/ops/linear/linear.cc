@@ -1,6 +1,5 @@
 #include "ops/linear/linear.h"
 
-#include "ops/linear/packed_blocks.h"
 #include "ops/linear/split_activations.h"
 
 namespace quire::ops::linear {
@@ -9,9 +8,10 @@ namespace {
 
 Status CheckMatrix(std::string_view name, const TensorView& view, int64_t rows, int64_t columns,
                    Place place) {
-  if (view.rank() != 2 || view.dtype() != DType::kF32 || view.dim(0) != rows ||
-      view.dim(1) != columns) {
-    return InvalidArgument("linear: ", name, " is ", Describe(view), ", needs f32 ",
+  const bool typed =
+      view.dtype() == DType::kF32 || view.dtype() == DType::kF16 || view.dtype() == DType::kBF16;
+  if (view.rank() != 2 || !typed || view.dim(0) != rows || view.dim(1) != columns) {
+    return InvalidArgument("linear: ", name, " is ", Describe(view), ", needs f32, f16 or bf16 ",
                            ShapeName({rows, columns}));
   }
   if (rows == 0 || columns == 0) {
@@ -48,32 +48,6 @@ Status Validate(const OpContext& context, const Args& args) {
 }
 
 }  // namespace
-
-Result<std::shared_ptr<const PackedWeight>> PackWeight(const OpContext& context,
-                                                       std::span<const TensorView> weights,
-                                                       ActivationMode mode) {
-  if (weights.empty()) {
-    return InvalidArgument("linear: no weight to pack");
-  }
-  for (const TensorView& view : weights) {
-    if (view.rank() != 2 || view.dim(1) < 1 || view.dim(1) != weights[0].dim(1)) {
-      return InvalidArgument("linear: weight ", Describe(view), " cannot be stacked on ",
-                             Describe(weights[0]), "; needs [N, K] with one K");
-    }
-    if (!view.place().IsHost() || (view.dim(0) > 0 && !view.defined()) || view.stride(1) != 1) {
-      return InvalidArgument("linear: weight ", Describe(view),
-                             " must be in host memory with contiguous rows");
-    }
-    if (view.dim(1) % InfoOf(view.dtype()).block_elements != 0) {
-      return InvalidArgument("linear: rows of weight ", Describe(view), " are not whole blocks of ",
-                             InfoOf(view.dtype()).block_elements);
-    }
-  }
-  if (!context.stream.device().place().IsHost()) {
-    return Unsupported("linear: no weight layout for ", PlaceName(context.stream.device().place()));
-  }
-  return PanelWeight::Pack(context, weights, mode);
-}
 
 Status Run(const OpContext& context, const Args& args) {
   QUIRE_RETURN_IF_ERROR(Validate(context, args));

@@ -15,11 +15,22 @@
 
 namespace quire::ops::linear {
 
-// How activations enter the product.
-enum class ActivationMode : uint8_t {
-  kFp32,    // as they are; weights are expanded to fp32
-  kBlock8,  // quantized to 8 bits per block of the weight's format before an integer product
-};
+// How activations meet a weight. Sums are always fp32 (or exact integers); what the mode means for
+// the types of weights:
+//                      kFp32            kBlock8               kBf16
+//   f32, f16           fp32             fp32                  fp32
+//   bf16, f8e4m3       fp32             fp32                  bf16 products
+//   GGUF blocks, int4  expanded, fp32   8 bits per 32 of K    8 bits per 32 of K
+//   i8                 expanded, fp32   8 bits per row        8 bits per row
+// - fp32: activations as they are.
+// - bf16 products: each activation is rounded to bf16 (nearest even) and multiplied with the
+//   weight, which bf16 holds exactly. CPUs with bf16 dot products use them ("avx512_bf16", which
+//   also takes subnormal inputs for zero); others multiply the same rounded values in fp32. The
+//   order of the sum depends on K alone in either, but the two orders differ.
+// - 8 bits per 32 of K: one scale for 32 input features, quantize_activations.h.
+// - 8 bits per row: code = round(x * 127 / max|x|), one scale for the row; the integer sums are
+//   exact, out = sum * (weight scale * row scale). The same bits in every instruction set.
+enum class ActivationMode : uint8_t { kFp32, kBlock8, kBf16 };
 
 // A weight in the layout that one implementation reads straight through. Immutable once made;
 // shared by threads and engines. Made by PackWeight().
@@ -42,24 +53,62 @@ class PackedWeight {
   std::string_view layout_;
 };
 
-// Packs `weight` [N, K] (f32, f16, bf16 or quantized) for the stream's device. Several views are
-// stacked along N in order, so that projections that share an input (q, k, v; gate, up) run as one
-// product; they may have different types: then the packed form keeps segments. The views are not
-// needed afterwards. kBlock8 on an unquantized weight behaves as kFp32. Errors: invalid_argument
-// (rank, unequal K), unsupported (type), resource_exhausted.
+// How a checkpoint stores a weight [N, K].
+enum class WeightFormat : uint8_t {
+  // weight [N, K] in its own type. i8 and f8e4m3 may have scales (none means 1), w = scale * code:
+  //   [1] for the tensor, [N] for each output feature, or, f8e4m3 only, [ceil(N / 128),
+  //   ceil(K / 128)] for each square of 128 x 128 elements (DeepSeek-V3; that they are called
+  //   "inverse" there changes nothing).
+  kPlain,
+  // 4-bit groups, w = scale * (code - zero), 8 codes in an i32, G = K / group input features share
+  // a scale and a zero point. AWQ (Lin et al., 2023; AutoAWQ's "gemm" files):
+  //   weight [K, N / 8]: bits 4i .. 4i + 3 of word j belong to output feature 8j + o[i],
+  //                      o = 0, 2, 4, 6, 1, 3, 5, 7
+  //   zeros [G, N / 8]   in the same order; scales [G, N]
+  kAwq,
+  // GPTQ (Frantar et al., 2022; AutoGPTQ's files, "gptq" version 1):
+  //   weight [K / 8, N]: bits 4i .. 4i + 3 of word [r, n] belong to input feature 8r + i
+  //   zeros [G, N / 8]:  bits 4i .. 4i + 3 of word j belong to output feature 8j + i and hold the
+  //                      zero point minus one (so 15 means 16)
+  //   scales [G, N]
+  //   group_index [K], optional: the group of each input feature ("act-order"), else k / group
+  kGptq,
+  // The same with the zero point itself ("gptq_v2").
+  kGptq2,
+};
+
+// One weight of a checkpoint. All views are in host memory, with contiguous rows.
+struct WeightSource {
+  TensorView weight;
+  TensorView scales = {};       // f32, f16 or bf16
+  TensorView zeros = {};        // i32; without it zero points of int4 groups are 8
+  TensorView group_index = {};  // i32; each group appears equally often
+  WeightFormat format = WeightFormat::kPlain;
+};
+
+// Packs `weights` [N, K] for the stream's device. Several sources are stacked along N in order, so
+// that projections that share an input (q, k, v; gate, up) run as one product; they may have
+// different types: then the packed form keeps segments. With group_index (and not kFp32) all must
+// have the same. The views are not needed afterwards. Errors: invalid_argument (shapes, unequal K,
+// scales), unsupported (type; groups that are no multiple of 32; rows of i8 over 65536),
+// resource_exhausted.
+Result<std::shared_ptr<const PackedWeight>> PackWeight(const OpContext& context,
+                                                       std::span<const WeightSource> weights,
+                                                       ActivationMode mode);
+// The same for plain weights without scales: f32, f16, bf16, f8e4m3, i8 or GGUF blocks.
 Result<std::shared_ptr<const PackedWeight>> PackWeight(const OpContext& context,
                                                        std::span<const TensorView> weights,
                                                        ActivationMode mode);
 
 struct Args {
-  TensorView x;  // f32 [M, K], rows may be strided
+  TensorView x;  // f32, f16 or bf16 [M, K], rows may be strided
   const PackedWeight* weight = nullptr;
-  TensorView bias;          // optional f32 [N]
-  TensorView out;           // f32 [M, N], rows may be strided; does not overlap x
+  TensorView bias = {};     // optional f32 [N]
+  TensorView out;           // f32, f16 or bf16 [M, N], rows may be strided; does not overlap x
   bool accumulate = false;  // out += instead of out =: the residual connection
-  // Each row enters as the sum of two terms, the second the rounding error of the first to 8 bits
-  // per 32 elements: about 16-bit activations for twice the arithmetic; weights are read once for
-  // few rows.
+  // Each row enters as the sum of two terms, the second the rounding error of the first (to 8 bits
+  // or bf16, as the weight's mode has it): about 16-bit activations for twice the arithmetic;
+  // weights are read once for few rows.
   bool split_activations = false;
 };
 
@@ -68,7 +117,9 @@ using Implementations = ImplementationList<Args>;
 // The implementations of a platform, best first, ending in "reference".
 const Implementations& ImplementationsOf(PlatformKind platform);
 
-// M = 0 is allowed and does nothing. Errors: invalid_argument (shapes, types, places).
+// f16 and bf16 activations are widened first; sum, bias and out (if accumulated) are added in fp32
+// and rounded once. M = 0 is allowed and does nothing. Errors: invalid_argument (shapes, types,
+// places).
 Status Run(const OpContext& context, const Args& args);
 
 }  // namespace quire::ops::linear

@@ -6,7 +6,8 @@
 
 #include <algorithm>
 
-#include "ops/linear/linear_cases.h"
+#include "ops/benchmark_limits.h"
+#include "ops/linear/weight_sources.h"
 
 namespace quire::ops::linear {
 namespace {
@@ -68,6 +69,62 @@ BENCHMARK(BM_Linear)
     ->ArgNames({"problem", "m", "threads"})
     ->ArgsProduct({benchmark::CreateDenseRange(0, kProblems - 1, 1), {1, 4, 32, 512}, {1, 2}})
     ->UseRealTime();
+
+// A weight format on [1536, 576], a projection of SmolLM2 and alike, read from the caches.
+void MeasureFormat(benchmark::State& state, const SourceKind& kind, ActivationMode mode, int64_t m,
+                   std::string_view implementation) {
+  constexpr int64_t kN = 1536;
+  constexpr int64_t kK = 576;
+  CpuFixture cpu(1);
+  std::mt19937_64 rng(1);
+  const SourceWeight weight(rng, kind, kN, kK);
+  const auto packed = PackWeight(cpu.Context(), std::span(&weight.source(), 1), mode);
+  QUIRE_CHECK(packed.ok()) << packed.status().message();
+  TypedArray x(DType::kBF16, {m, kK});
+  TypedArray out(DType::kBF16, {m, kN});
+  x.Assign(RandomFloats(rng, m * kK));
+  const Args args = {.x = x.View(), .weight = packed->get(), .bias = {}, .out = out.View()};
+  for (auto _ : state) {
+    const Status status = Run(cpu.Context(implementation), args);
+    if (!status.ok()) {
+      state.SkipWithError(status.message().c_str());
+      break;
+    }
+  }
+  SetBytesAgainstLimit(state, cpu, static_cast<int64_t>((*packed)->bytes()));
+  state.counters["Gop/s"] = benchmark::Counter(
+      2e-9 * static_cast<double>(m * kN * kK * state.iterations()), benchmark::Counter::kIsRate);
+}
+
+const bool kFormatsRegistered = [] {
+  const std::pair<std::string_view, ActivationMode> formats[] = {
+      {"bf16", ActivationMode::kFp32},
+      {"bf16", ActivationMode::kBf16},
+      {"f8_square", ActivationMode::kFp32},
+      {"f8_square", ActivationMode::kBf16},
+      {"i8_feature", ActivationMode::kBlock8},
+      {"awq", ActivationMode::kBlock8},
+      {"gptq2_act_order", ActivationMode::kBlock8}};
+  for (const auto& [name, mode] : formats) {
+    for (const int64_t m : {1, 32, 512}) {
+      for (const Implementation<Args>& implementation : ImplementationsOf(PlatformKind::kCpu)) {
+        if (implementation.name == "reference" ||
+            (implementation.name == "avx512_bf16" && mode != ActivationMode::kBf16)) {
+          continue;
+        }
+        const std::string_view form = mode == ActivationMode::kFp32   ? "fp32"
+                                      : mode == ActivationMode::kBf16 ? "bf16"
+                                                                      : "block8";
+        benchmark::RegisterBenchmark(
+            StrCat("linear/", name, "_", form, "_m", m, "/", implementation.name).c_str(),
+            [kind = KindNamed(name), mode = mode, m, &implementation](benchmark::State& state) {
+              MeasureFormat(state, kind, mode, m, implementation.name);
+            });
+      }
+    }
+  }
+  return true;
+}();
 
 void BM_Pack(benchmark::State& state) {
   CpuFixture cpu(2);

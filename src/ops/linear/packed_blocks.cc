@@ -1,9 +1,12 @@
 #include "ops/linear/packed_blocks.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
+#include <optional>
+#include <vector>
 
+#include "ops/linear/int4_groups.h"
+#include "ops/linear/pack_plain.h"
 #include "platform/cpu/cpu_device.h"
 #include "tensor/block_formats.h"
 #include "tensor/half.h"
@@ -12,29 +15,20 @@ namespace quire::ops::linear {
 
 namespace {
 
-// The rows of a view that make one panel; the last may have fewer than 16.
-struct SourceRows {
-  std::array<const uint8_t*, kPanelWidth> row = {};
-  int count = 0;
-};
-
-SourceRows RowsOfPanel(const TensorView& view, int64_t panel) {
-  SourceRows source;
-  const int64_t first = panel * kPanelWidth;
-  source.count = static_cast<int>(std::min<int64_t>(kPanelWidth, view.dim(0) - first));
-  for (int r = 0; r < source.count; ++r) {
-    source.row[r] = static_cast<const uint8_t*>(view.data()) +
-                    BytesOf(view.dtype(), (first + r) * view.stride(0));
-  }
-  return source;
-}
-
-Result<PanelKind> KindOf(DType dtype, ActivationMode mode) {
+Result<PanelKind> KindOf(const WeightSource& source, ActivationMode mode) {
   const bool fp32 = mode == ActivationMode::kFp32;
-  switch (dtype) {
+  const bool bf16 = mode == ActivationMode::kBf16;
+  if (source.format != WeightFormat::kPlain) {
+    return fp32                                   ? PanelKind::kF32
+           : source.scales.dtype() == DType::kF16 ? PanelKind::kU4Zero
+                                                  : PanelKind::kU4MinF32;
+  }
+  switch (source.weight.dtype()) {
     case DType::kF32: return PanelKind::kF32;
     case DType::kF16: return PanelKind::kF16;
-    case DType::kBF16: return PanelKind::kBF16;
+    case DType::kBF16: return bf16 ? PanelKind::kBF16Pairs : PanelKind::kBF16;
+    case DType::kF8E4M3: return bf16 ? PanelKind::kF8Pairs : PanelKind::kF8;
+    case DType::kI8: return fp32 ? PanelKind::kF32 : PanelKind::kI8;
     case DType::kQ4_0: return fp32 ? PanelKind::kF32 : PanelKind::kU4;
     case DType::kQ4_1: return fp32 ? PanelKind::kF32 : PanelKind::kU4Min;
     case DType::kQ4_K: return fp32 ? PanelKind::kF32 : PanelKind::kU4MinF32;
@@ -44,7 +38,8 @@ Result<PanelKind> KindOf(DType dtype, ActivationMode mode) {
     case DType::kQ5_K: return fp32 ? PanelKind::kF32 : PanelKind::kU8MinF32;
     case DType::kQ6_K: return fp32 ? PanelKind::kF32 : PanelKind::kU8Sub16;
     default:
-      return Unsupported("linear: weights of type ", InfoOf(dtype).name, " are not supported");
+      return Unsupported("linear: weights of type ", InfoOf(source.weight.dtype()).name,
+                         " are not supported");
   }
 }
 
@@ -166,17 +161,6 @@ void PackUnpacked(DType dtype, PanelKind kind, const SourceRows& source, int64_t
   }
 }
 
-template <typename T>
-void PackDense(const SourceRows& source, int64_t k, uint8_t* panel) {
-  auto* out = reinterpret_cast<T*>(panel);
-  for (int r = 0; r < source.count; ++r) {
-    const auto* row = reinterpret_cast<const T*>(source.row[r]);
-    for (int64_t i = 0; i < k; ++i) {
-      out[i * kPanelWidth + r] = row[i];
-    }
-  }
-}
-
 void PackDequantized(DType dtype, const SourceRows& source, int64_t k, uint8_t* panel) {
   constexpr int64_t kChunk = 256;
   float values[kChunk];
@@ -192,14 +176,12 @@ void PackDequantized(DType dtype, const SourceRows& source, int64_t k, uint8_t* 
   }
 }
 
-void PackPanel(DType dtype, PanelKind kind, const SourceRows& source, int64_t k, uint8_t* panel) {
+// The blocks of a GGUF type.
+void PackBlocks(DType dtype, PanelKind kind, const SourceRows& source, int64_t k, uint8_t* panel) {
   if (kind == PanelKind::kF32) {
-    return dtype == DType::kF32 ? PackDense<float>(source, k, panel)
-                                : PackDequantized(dtype, source, k, panel);
+    return PackDequantized(dtype, source, k, panel);
   }
   switch (dtype) {
-    case DType::kF16:
-    case DType::kBF16: return PackDense<uint16_t>(source, k, panel);
     case DType::kQ4_0: return PackNibbleBlocks<BlockQ4_0>(source, k / kGroup, panel);
     case DType::kQ4_1: return PackNibbleBlocks<BlockQ4_1>(source, k / kGroup, panel);
     case DType::kQ5_0: return PackQ5Blocks<BlockQ5_0>(source, k / kGroup, panel);
@@ -209,27 +191,109 @@ void PackPanel(DType dtype, PanelKind kind, const SourceRows& source, int64_t k,
   }
 }
 
+// Rows that expand() gives in fp32.
+template <typename Expand>
+void PackExpanded(int64_t first, int64_t features, int64_t k, uint8_t* panel,
+                  const Expand& expand) {
+  std::vector<float> row(static_cast<size_t>(k));
+  for (int64_t r = 0; r < kPanelWidth && first + r < features; ++r) {
+    expand(first + r, row.data());
+    for (int64_t i = 0; i < k; ++i) {
+      std::memcpy(panel + (i * kPanelWidth + r) * 4, &row[static_cast<size_t>(i)], 4);
+    }
+  }
+}
+
+// A source on its way into a segment.
+class SegmentPacker {
+ public:
+  SegmentPacker(const WeightSource& source, int64_t k, const Segment& segment)
+      : source_(source), k_(k), segment_(segment) {
+    if (source.format != WeightFormat::kPlain) {
+      int4_.emplace(source);
+    }
+  }
+
+  const std::vector<int32_t>* input_order() const {
+    return int4_ && segment_.kind != PanelKind::kF32 ? &int4_->input_order() : nullptr;
+  }
+
+  void Pack(int64_t panel, uint8_t* out) const {
+    const int64_t first = panel * kPanelWidth;
+    const PanelFormat format = FormatOf(segment_.kind);
+    const DType dtype = source_.weight.dtype();
+    if (int4_ || format.IsPlain() || first + kPanelWidth > segment_.features) {
+      std::memset(out, 0, static_cast<size_t>(segment_.panel_bytes));
+    }
+    if (int4_ && segment_.kind != PanelKind::kF32) {
+      int4_->PackPanel(segment_.kind == PanelKind::kU4Zero, panel, segment_.features, out);
+    } else if (int4_) {
+      PackExpanded(first, segment_.features, k_, out,
+                   [&](int64_t feature, float* row) { int4_->Expand(feature, row); });
+    } else if (segment_.kind == PanelKind::kF32 && dtype == DType::kI8) {
+      PackExpanded(first, segment_.features, k_, out,
+                   [&](int64_t feature, float* row) { ExpandI8(source_, feature, k_, row); });
+    } else if (IsQuantized(dtype)) {
+      PackBlocks(dtype, segment_.kind, RowsOfPanel(source_.weight, panel), k_, out);
+    } else {
+      PackPlain(segment_.kind, RowsOfPanel(source_.weight, panel), k_, out);
+    }
+    if (segment_.scale_blocks > 0) {
+      PackScales(segment_, source_, panel,
+                 const_cast<float*>(segment_.scales) + panel * segment_.scale_blocks * kPanelWidth);
+    }
+  }
+
+ private:
+  const WeightSource& source_;
+  int64_t k_;
+  const Segment& segment_;
+  std::optional<Int4Groups> int4_;
+};
+
+// The extents of the segment that `source` becomes; its memory is not set.
+Result<Segment> PlanSegment(const WeightSource& source, ActivationMode mode) {
+  Segment segment;
+  QUIRE_ASSIGN_OR_RETURN(segment.kind, KindOf(source, mode));
+  const PanelFormat format = FormatOf(segment.kind);
+  const WeightExtents extents = ExtentsOf(source);
+  const int64_t groups = format.GroupsOf(extents.k);
+  segment.features = extents.n;
+  segment.panels = (extents.n + kPanelWidth - 1) / kPanelWidth;
+  segment.panel_bytes = groups * format.GroupBytes();
+  if (segment.kind == PanelKind::kF8 || segment.kind == PanelKind::kF8Pairs ||
+      segment.kind == PanelKind::kI8) {
+    segment.scale_steps = HasSquareScales(source) ? kScaleSquare / format.depth : groups;
+    segment.scale_blocks = (groups + segment.scale_steps - 1) / segment.scale_steps;
+  }
+  return segment;
+}
+
+int64_t ScaleFloats(const Segment& segment) {
+  return segment.panels * segment.scale_blocks * kPanelWidth;
+}
+
 }  // namespace
 
+bool PanelWeight::Wants(ActivationForm form) const {
+  return std::any_of(segments_.begin(), segments_.end(),
+                     [&](const Segment& segment) { return FormatOf(segment.kind).form == form; });
+}
+
 Result<std::shared_ptr<const PackedWeight>> PanelWeight::Pack(const OpContext& context,
-                                                              std::span<const TensorView> weights,
+                                                              std::span<const WeightSource> weights,
                                                               ActivationMode mode) {
-  const int64_t k = weights[0].dim(1);
+  const int64_t k = ExtentsOf(weights[0]).k;
   std::vector<Segment> segments;
   int64_t features = 0;
   int64_t panels = 0;
   int64_t bytes = 0;
-  for (const TensorView& view : weights) {
-    Segment segment;
-    QUIRE_ASSIGN_OR_RETURN(segment.kind, KindOf(view.dtype(), mode));
-    const PanelFormat format = FormatOf(segment.kind);
+  for (const WeightSource& source : weights) {
+    QUIRE_ASSIGN_OR_RETURN(Segment segment, PlanSegment(source, mode));
     segment.first_feature = features;
-    segment.features = view.dim(0);
-    segment.panels = (segment.features + kPanelWidth - 1) / kPanelWidth;
-    segment.panel_bytes = k / format.Depth() * format.GroupBytes();
     features += segment.features;
     panels += segment.panels;
-    bytes += segment.panels * segment.panel_bytes;
+    bytes += segment.panels * segment.panel_bytes + ScaleFloats(segment) * 4;
     segments.push_back(segment);
   }
 
@@ -240,79 +304,29 @@ Result<std::shared_ptr<const PackedWeight>> PanelWeight::Pack(const OpContext& c
   auto* data = static_cast<uint8_t*>(packed->buffer_.data());
   for (size_t s = 0; s < segments.size(); ++s) {
     Segment& segment = segments[s];
-    const TensorView& view = weights[s];
-    segment.data = data;
     uint8_t* const begin = data;
-    AsCpuStream(context.stream).threads().ParallelFor(segment.panels, [&](int64_t panel, int) {
-      uint8_t* const out = begin + panel * segment.panel_bytes;
-      const SourceRows source = RowsOfPanel(view, panel);
-      if (source.count < kPanelWidth) {
-        std::memset(out, 0, static_cast<size_t>(segment.panel_bytes));
-      }
-      PackPanel(view.dtype(), segment.kind, source, k, out);
-    });
     data += segment.panels * segment.panel_bytes;
+    segment.data = begin;
+    segment.scales = reinterpret_cast<float*>(data);
+    data += ScaleFloats(segment) * 4;
+    const SegmentPacker packer(weights[s], k, segment);
+    const std::vector<int32_t>* order = packer.input_order();
+    const bool same = s == 0 || (order == nullptr ? packed->input_order_.empty()
+                                                  : packed->input_order_ == *order);
+    if (!same) {
+      return InvalidArgument("linear: weight ", s,
+                             " of a stack has another group_index than the "
+                             "one before; pack them apart");
+    }
+    if (order != nullptr) {
+      packed->input_order_ = *order;
+    }
+    AsCpuStream(context.stream).threads().ParallelFor(segment.panels, [&](int64_t panel, int) {
+      packer.Pack(panel, begin + panel * segment.panel_bytes);
+    });
   }
   packed->segments_ = std::move(segments);
   return std::shared_ptr<const PackedWeight>(std::move(packed));
-}
-
-namespace {
-
-float ReadScale(bool half, const uint8_t* scales, int column) {
-  if (half) {
-    uint16_t bits;
-    std::memcpy(&bits, scales + 2 * column, 2);
-    return HalfToFloat(bits);
-  }
-  float value;
-  std::memcpy(&value, scales + 4 * column, 4);
-  return value;
-}
-
-float DenseElement(PanelKind kind, const uint8_t* group, int column) {
-  if (kind == PanelKind::kF32) {
-    return ReadScale(false, group, column);
-  }
-  uint16_t bits;
-  std::memcpy(&bits, group + 2 * column, 2);
-  return kind == PanelKind::kF16 ? HalfToFloat(bits) : BFloat16ToFloat(bits);
-}
-
-void ExpandGroup(const PanelFormat& format, const uint8_t* group, int column, float* out) {
-  const uint8_t* scales = group + format.CodeBytes();
-  const float min =
-      format.has_min
-          ? ReadScale(format.half_scales, scales + format.subgroups * format.ScaleBytes(), column)
-          : 0.0f;
-  for (int i = 0; i < kGroup; ++i) {
-    int code;
-    if (format.bits == 4) {
-      const uint8_t pair = group[64 * (i % 16 / 4) + 4 * column + i % 4];
-      code = i < 16 ? pair & 15 : pair >> 4;
-    } else {
-      code = group[64 * (i / 4) + 4 * column + i % 4];
-    }
-    const int subgroup = i * format.subgroups / kGroup;
-    const float scale =
-        ReadScale(format.half_scales, scales + subgroup * format.ScaleBytes(), column);
-    out[i] = scale * static_cast<float>(code - format.Offset()) + min;
-  }
-}
-
-}  // namespace
-
-void ExpandFeature(const Segment& segment, int64_t feature, int64_t k, float* out) {
-  const PanelFormat format = FormatOf(segment.kind);
-  const uint8_t* group = segment.data + feature / kPanelWidth * segment.panel_bytes;
-  const int column = static_cast<int>(feature % kPanelWidth);
-  for (int64_t i = 0; i < k; i += format.Depth(), group += format.GroupBytes()) {
-    if (format.IsDense()) {
-      out[i] = DenseElement(segment.kind, group, column);
-    } else {
-      ExpandGroup(format, group, column, out + i);
-    }
-  }
 }
 
 }  // namespace quire::ops::linear

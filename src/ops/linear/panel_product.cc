@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "ops/cpu_convert.h"
+#include "ops/linear/prepare_rows.h"
 #include "platform/cpu/cpu_device.h"
 
 namespace quire::ops::linear {
@@ -12,91 +14,6 @@ namespace {
 constexpr int64_t kBlockBytes = 512 * 1024;
 // Multiply-adds that make a task worth claiming; about 10 microseconds of one core.
 constexpr int64_t kTaskProducts = int64_t{2} << 20;
-// Elements below which a second parallel region costs more than it saves.
-constexpr int64_t kSerialElements = 8192;
-
-// Calls body(row, size index) for the tiles of rows [begin, end).
-template <typename Body>
-void ForEachTile(int64_t begin, int64_t end, const Body& body) {
-  int size = kTileSizes - 1;
-  for (int64_t row = begin; row < end; row += kTileRows[size]) {
-    while (kTileRows[size] > end - row) {
-      --size;
-    }
-    body(row, size);
-  }
-}
-
-// All rows of x in tiles, as the segments of a weight need them. Row t's share of each array is at
-// t * (bytes of a row), whatever the tiles are.
-struct Activations {
-  int64_t k = 0;
-  uint8_t* words = nullptr;    // quantized
-  int32_t* offsets = nullptr;  // quantized
-  uint8_t* dense = nullptr;
-
-  int64_t groups() const { return k / kGroup; }
-  QuantizedTile Quantized(int64_t row) const {
-    return {words + row * groups() * kTileWordsPerRow * 4,
-            offsets + row * groups() * kOffsetWordsPerRow};
-  }
-  uint8_t* Dense(int64_t row) const { return dense + row * k * 4; }
-};
-
-void InterleaveRows(const float* x, int64_t stride, int64_t k, int rows, uint8_t* tile) {
-  auto* out = reinterpret_cast<float*>(tile);
-  for (int r = 0; r < rows; ++r) {
-    for (int64_t i = 0; i < k; ++i) {
-      out[i * rows + r] = x[r * stride + i];
-    }
-  }
-}
-
-void PrepareRows(const KernelSet& set, const TensorView& x, int64_t begin, int64_t end,
-                 const Activations& activations) {
-  ForEachTile(begin, end, [&](int64_t row, int size) {
-    const float* in = x.as<float>() + row * x.stride(0);
-    const int rows = kTileRows[size];
-    if (activations.words != nullptr) {
-      set.quantize(in, x.stride(0), activations.groups(), rows, activations.Quantized(row));
-    }
-    if (activations.dense != nullptr) {
-      InterleaveRows(in, x.stride(0), activations.k, rows, activations.Dense(row));
-    }
-  });
-}
-
-Activations PrepareActivations(const KernelSet& set, const OpContext& context, const TensorView& x,
-                               const PanelWeight& weight) {
-  const int64_t m = x.dim(0);
-  Activations activations;
-  activations.k = weight.k();
-  bool quantized = false;
-  bool dense = false;
-  for (const Segment& segment : weight.segments()) {
-    (FormatOf(segment.kind).IsDense() ? dense : quantized) = true;
-  }
-  if (quantized) {
-    const auto groups = static_cast<size_t>(m * activations.groups());
-    activations.words = context.workspace.Allocate<uint8_t>(groups * kTileWordsPerRow * 4);
-    activations.offsets = context.workspace.Allocate<int32_t>(groups * kOffsetWordsPerRow);
-  }
-  if (dense) {
-    activations.dense =
-        context.workspace.Allocate<uint8_t>(static_cast<size_t>(m * weight.k() * 4));
-  }
-  if (m * weight.k() <= kSerialElements) {
-    PrepareRows(set, x, 0, m, activations);
-    return activations;
-  }
-  AsCpuStream(context.stream)
-      .threads()
-      .ParallelFor((m + kMaxTileRows - 1) / kMaxTileRows, [&](int64_t task, int) {
-        const int64_t row = task * kMaxTileRows;
-        PrepareRows(set, x, row, std::min(row + kMaxTileRows, m), activations);
-      });
-  return activations;
-}
 
 // The cut of a product into tasks: blocks of rows, each with chunks of panels.
 struct Cut {
@@ -106,8 +23,9 @@ struct Cut {
   int64_t chunks;
 };
 
-Cut CutProduct(int64_t m, int64_t k, int64_t panels, int threads) {
-  const int64_t row_bytes = k * 5 / 4;
+// `step` panels at a time make a product.
+Cut CutProduct(int64_t m, int64_t k, int64_t panels, int64_t step, int threads) {
+  const int64_t row_bytes = k * 5 / 4 + 1;
   int64_t rows = std::clamp<int64_t>(kBlockBytes / row_bytes, 48, 4096);
   const int64_t wanted_blocks = 4 * threads / panels + 1;  // few panels: more blocks keep all busy
   if (threads > 1 && wanted_blocks > 1) {
@@ -119,36 +37,108 @@ Cut CutProduct(int64_t m, int64_t k, int64_t panels, int threads) {
   const int64_t panel_products = std::min(cut.block_rows, m) * kPanelWidth * k;
   const int64_t fair = panels * cut.blocks / (4 * threads);
   cut.chunk_panels = std::clamp<int64_t>(std::min(kTaskProducts / panel_products, fair), 1, panels);
+  const int64_t whole_steps = (cut.chunk_panels + step - 1) / step * step;
+  cut.chunk_panels = whole_steps <= fair ? whole_steps : cut.chunk_panels;
   cut.chunks = (panels + cut.chunk_panels - 1) / cut.chunk_panels;
   return cut;
 }
 
-void MultiplyPanel(const KernelSet& set, const Args& args, const Activations& activations,
-                   const Segment& segment, int64_t panel, int64_t row_begin, int64_t row_end) {
-  const PanelFormat format = FormatOf(segment.kind);
-  const int64_t feature = panel * kPanelWidth;
-  const int64_t column = segment.first_feature + feature;
-  TileProduct product;
-  product.panel = segment.data + panel * segment.panel_bytes;
-  product.groups = activations.k / format.Depth();
-  product.out_stride = args.out.stride(0);
-  product.columns = static_cast<int>(std::min<int64_t>(kPanelWidth, segment.features - feature));
-  product.bias = args.bias.defined() ? args.bias.as<float>() + column : nullptr;
-  product.accumulate = args.accumulate;
-  const auto& kernels = set.product[static_cast<size_t>(segment.kind)];
-  ForEachTile(row_begin, row_end, [&](int64_t row, int size) {
-    if (format.IsDense()) {
-      product.tile = activations.Dense(row);
-      product.offsets = nullptr;
-    } else {
-      const QuantizedTile tile = activations.Quantized(row);
-      product.tile = tile.words;
-      product.offsets = tile.offsets;
+// A product of one call, with what its kernels read and write.
+class Multiplication {
+ public:
+  Multiplication(const KernelSet& set, const Args& args, const ActivationTiles& tiles)
+      : set_(set),
+        args_(args),
+        tiles_(tiles),
+        bias_(args.bias.defined() ? args.bias.as<const float>() : nullptr),
+        direct_(args.out.dtype() == DType::kF32),
+        widen_(ConverterOf(set.isa, args.out.dtype(), DType::kF32)),
+        narrow_(ConverterOf(set.isa, DType::kF32, args.out.dtype())) {}
+
+  // Panels [begin, end) of a segment with rows [row_begin, row_end).
+  void Multiply(const Segment& segment, int64_t begin, int64_t end, int64_t row_begin,
+                int64_t row_end) const {
+    const PanelFormat format = FormatOf(segment.kind);
+    const int64_t step = PanelsPerProduct(segment.kind);
+    const auto& kernels = set_.product[static_cast<size_t>(segment.kind)];
+    TileProduct product{};
+    product.panel_bytes = segment.panel_bytes;
+    product.groups = format.GroupsOf(tiles_.k);
+    product.scale_blocks = segment.scale_blocks;
+    product.scale_steps = segment.scale_steps;
+    product.out_stride = direct_ ? args_.out.stride(0) : kMaxPanels * kPanelWidth;
+    product.accumulate = direct_ && args_.accumulate;
+    for (int64_t panel = begin; panel < end; panel += step) {
+      const int64_t count = std::min(step, end - panel);
+      const int64_t feature = panel * kPanelWidth;
+      const int64_t column = segment.first_feature + feature;
+      product.panel = segment.data + panel * segment.panel_bytes;
+      product.panels = static_cast<int>(count);
+      product.scales = segment.scales + panel * segment.scale_blocks * kPanelWidth;
+      product.columns = static_cast<int>(std::min(count * kPanelWidth, segment.features - feature));
+      product.bias = bias_ != nullptr ? bias_ + column : nullptr;
+      ForEachTile(row_begin, row_end, [&](int64_t row, int size) {
+        PointAt(format.form, row, product);
+        MultiplyTile(kernels[size], product, row, kTileRows[size], column);
+      });
     }
-    product.out = args.out.as<float>() + row * product.out_stride + column;
-    kernels[size](product);
-  });
-}
+  }
+
+ private:
+  // The tile of `row` in the form that a kernel reads.
+  void PointAt(ActivationForm form, int64_t row, TileProduct& product) const {
+    switch (form) {
+      case ActivationForm::kFp32: product.tile = tiles_.Fp32(row); break;
+      case ActivationForm::kBf16: product.tile = tiles_.Bf16(row); break;
+      case ActivationForm::kRow8: product.tile = tiles_.Row8(row); break;
+      case ActivationForm::kBlock8: {
+        const QuantizedTile tile = tiles_.Block8(row);
+        product.tile = tile.words;
+        product.offsets = tile.offsets;
+        break;
+      }
+    }
+  }
+
+  void MultiplyTile(TileKernel kernel, TileProduct& product, int64_t row, int rows,
+                    int64_t column) const {
+    if (direct_) {
+      product.out = static_cast<float*>(args_.out.data()) + row * product.out_stride + column;
+      return kernel(product);
+    }
+    float values[kMaxTileRows * kMaxPanels * kPanelWidth];
+    product.out = values;
+    kernel(product);
+    StoreRows(values, rows, row, column, product.columns);
+  }
+
+  // Rounds fp32 results into out, after adding what is there if that is wanted.
+  void StoreRows(float* rows, int count, int64_t row, int64_t column, int64_t columns) const {
+    constexpr int64_t kStride = kMaxPanels * kPanelWidth;
+    const DType dtype = args_.out.dtype();
+    for (int r = 0; r < count; ++r) {
+      float* values = rows + r * kStride;
+      void* out = static_cast<uint8_t*>(args_.out.data()) +
+                  BytesOf(dtype, (row + r) * args_.out.stride(0) + column);
+      if (args_.accumulate) {
+        float before[kStride];
+        widen_(out, columns, before);
+        for (int64_t i = 0; i < columns; ++i) {
+          values[i] = before[i] + values[i];
+        }
+      }
+      narrow_(values, columns, out);
+    }
+  }
+
+  const KernelSet& set_;
+  const Args& args_;
+  const ActivationTiles& tiles_;
+  const float* bias_;
+  bool direct_;  // the kernels write to out
+  ConvertFunction widen_;
+  ConvertFunction narrow_;
+};
 
 }  // namespace
 
@@ -163,9 +153,14 @@ Status RunPanels(const KernelSet& set, const OpContext& context, const Args& arg
     return OkStatus();
   }
   const Workspace::Scope scope(context.workspace);
-  const Activations activations = PrepareActivations(set, context, args.x, weight);
+  const ActivationTiles tiles = PrepareActivations(set, context, args.x, weight);
+  const Multiplication multiplication(set, args, tiles);
   ThreadPool& threads = AsCpuStream(context.stream).threads();
-  const Cut cut = CutProduct(m, weight.k(), weight.panels(), threads.size());
+  int64_t step = 1;
+  for (const Segment& segment : weight.segments()) {
+    step = std::max<int64_t>(step, PanelsPerProduct(segment.kind));
+  }
+  const Cut cut = CutProduct(m, weight.k(), weight.panels(), step, threads.size());
   threads.ParallelFor(cut.blocks * cut.chunks, [&](int64_t task, int) {
     const int64_t row_begin = task / cut.chunks * cut.block_rows;
     const int64_t row_end = std::min(row_begin + cut.block_rows, m);
@@ -174,9 +169,8 @@ Status RunPanels(const KernelSet& set, const OpContext& context, const Args& arg
     int64_t first = 0;  // panels before this segment
     for (const Segment& segment : weight.segments()) {
       const int64_t last = std::min(end - first, segment.panels);
-      for (int64_t panel = std::max<int64_t>(begin - first, 0); panel < last; ++panel) {
-        MultiplyPanel(set, args, activations, segment, panel, row_begin, row_end);
-      }
+      const int64_t panel = std::max<int64_t>(begin - first, 0);
+      multiplication.Multiply(segment, panel, last, row_begin, row_end);
       first += segment.panels;
     }
   });

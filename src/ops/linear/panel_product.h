@@ -1,13 +1,15 @@
 // How the CPU implementations of linear share one driver: an implementation is a set of kernels,
-// each the product of one weight panel with one tile of activation rows.
+// each the product of a few weight panels with one tile of activation rows.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <utility>
 
 #include "ops/linear/linear.h"
 #include "ops/linear/packed_blocks.h"
 #include "ops/linear/quantize_activations.h"
+#include "platform/cpu/cpu_device.h"
 
 namespace quire::ops::linear {
 
@@ -16,32 +18,86 @@ inline constexpr int kTileRows[] = {1, 2, 3, 4, 8, 12};
 inline constexpr int kTileSizes = 6;
 inline constexpr int kMaxTileRows = 12;
 
-// out[r][c] (=, +=) sum over K of x[r] * w[c] (+ bias[c]) for the rows of a tile and `columns` <=
-// 16 features of a panel. The order of floating-point operations for one element is the same for
-// all kernels of a kind:
-//   quantized  per group (or subgroup) in ascending k: acc = fma(float(integer product), scale_w *
-//   scale_x,
-//              acc), then with mins acc = fma(min, scaled_sum, acc)
-//   dense      in ascending k: acc = fma(w, x, acc)
+// The most panels of one product. Several hide the latency of a sum with few rows.
+inline constexpr int kMaxPanels = 4;
+constexpr int PanelsPerProduct(PanelKind kind) {
+  return FormatOf(kind).form == ActivationForm::kBf16 ? kMaxPanels : 1;
+}
+
+// out[r][c] (=, +=) sum over K of x[r] * w[c] (+ bias[c]) for the rows of a tile and the features
+// of `panels` adjacent panels, the last of which may lack some. The order of floating-point
+// operations for one element is the same for all kernels of a kind:
+//   block-quantized  per group (or subgroup) in ascending k: acc = fma(float(integer product),
+//                    scale_w * scale_x, acc), then with mins acc = fma(min, scaled_sum, acc)
+//   fp32, bf16       in ascending k: acc = fma(w, x, acc); bf16 dot products instead add pairs
+//   scaled blocks    of those: acc per block of scale_steps groups, sum = fma(acc, scale, sum)
+//   8 bits per row   float(integer product) * (scale_w * scale_x)
 // and then bias is added, then out.
 struct TileProduct {
   const uint8_t* panel;
+  int panels;
+  int64_t panel_bytes;
   int64_t groups;
-  const uint8_t* tile;     // quantized: QuantizedTile::words; dense: f32 [K][rows]
-  const int32_t* offsets;  // quantized: QuantizedTile::offsets
+  const float* scales;  // [panels][scale_blocks][16] or null
+  int64_t scale_blocks;
+  int64_t scale_steps;
+  // By the kind's form. kFp32: f32 [K, rounded up to 2][rows]. kBf16: words of two bf16 [K / 2,
+  // rounded up][rows] or, where the set has no bf16 products, as kFp32 with rounded values.
+  // kBlock8: QuantizedTile::words. kRow8: codes [K / 4, rounded up][rows][4], scale f32 [rows],
+  // -128 * sum of the codes i32 [rows].
+  const uint8_t* tile;
+  const int32_t* offsets;  // kBlock8: QuantizedTile::offsets
   float* out;
   int64_t out_stride;
-  int columns;
+  int columns;        // in all panels
   const float* bias;  // [columns] or null
   bool accumulate;
 };
 using TileKernel = void (*)(const TileProduct& product);
 
+// The part of `product` from panel `first` on.
+inline TileProduct FromPanel(const TileProduct& product, int first) {
+  TileProduct part = product;
+  part.panel += first * product.panel_bytes;
+  part.panels -= first;
+  part.scales += first * product.scale_blocks * kPanelWidth;
+  part.out += first * kPanelWidth;
+  part.columns -= first * kPanelWidth;
+  part.bias += product.bias != nullptr ? first * kPanelWidth : 0;
+  return part;
+}
+
+// What QuantizeRow() says of a row beside its codes.
+struct RowScale {
+  float scale;
+  int32_t sum;
+};
+
+using KernelTable = std::array<std::array<TileKernel, kTileSizes>, kPanelKinds>;
+
 struct KernelSet {
+  CpuIsa isa;
+  bool bf16_products;
   void (*quantize)(const float* x, int64_t stride, int64_t groups, int rows,
                    const QuantizedTile& tile);
-  std::array<std::array<TileKernel, kTileSizes>, kPanelKinds> product;  // [PanelKind][kTileRows]
+  RowScale (*quantize_row)(const float* x, int64_t k, int8_t* codes);  // kRow8
+  KernelTable product;                                                 // [PanelKind][kTileRows]
 };
+
+// The table of Kernel<kind, rows>::Run.
+template <template <PanelKind, int> class Kernel, PanelKind kKind>
+constexpr std::array<TileKernel, kTileSizes> KernelsOf() {
+  return {Kernel<kKind, 1>::Run, Kernel<kKind, 2>::Run, Kernel<kKind, 3>::Run,
+          Kernel<kKind, 4>::Run, Kernel<kKind, 8>::Run, Kernel<kKind, 12>::Run};
+}
+template <template <PanelKind, int> class Kernel, int... kKinds>
+constexpr KernelTable TableOf(std::integer_sequence<int, kKinds...>) {
+  return {KernelsOf<Kernel, static_cast<PanelKind>(kKinds)>()...};
+}
+template <template <PanelKind, int> class Kernel>
+constexpr KernelTable TableOf() {
+  return TableOf<Kernel>(std::make_integer_sequence<int, kPanelKinds>());
+}
 
 // Whether `args` has a weight in the panel layout.
 bool HasPanels(const Args& args);

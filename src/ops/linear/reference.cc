@@ -1,11 +1,15 @@
-// The oracle: every weight expanded to fp32, every sum in fp32 and ascending k. With quantized
-// weights in kBlock8 mode the activations are rounded to 8 bits first, as the fast implementations
-// do.
+// The oracle: every weight expanded to fp32, every sum in fp32 and ascending k. Activations are
+// rounded first as the weight's mode has it, the way the fast implementations do.
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "ops/linear/linear.h"
 #include "ops/linear/packed_blocks.h"
 #include "ops/linear/quantize_activations.h"
+#include "tensor/element.h"
 
 namespace quire::ops::linear {
 
@@ -15,55 +19,86 @@ bool Accepts(const OpContext&, const Args& args) {
   return args.weight->layout() == kPanelLayout;
 }
 
-// x rounded to 8 bits per group and expanded again, [M, K].
-void RoundActivations(const TensorView& x, float* out) {
-  const int64_t k = x.dim(1);
-  for (int64_t t = 0; t < x.dim(0); ++t) {
-    for (int64_t start = 0; start < k; start += kGroup) {
-      const float* in = x.as<float>() + t * x.stride(0) + start;
-      uint8_t words[kTileWordsPerRow * 4];
-      int32_t offsets[kOffsetWordsPerRow];
-      QuantizeTile(in, kGroup, 1, 1, {words, offsets});
-      float scale;
-      std::memcpy(&scale, words + kGroup, sizeof(scale));
-      for (int i = 0; i < kGroup; ++i) {
-        out[t * k + start + i] = scale * static_cast<float>(static_cast<int8_t>(words[i]));
-      }
+// Row t of x in fp32, in the order of the panels.
+std::vector<float> RowOf(const TensorView& x, std::span<const int32_t> order, int64_t t) {
+  std::vector<float> row(static_cast<size_t>(x.dim(1)));
+  for (int64_t i = 0; i < x.dim(1); ++i) {
+    const int64_t from = order.empty() ? i : order[static_cast<size_t>(i)];
+    row[static_cast<size_t>(i)] = LoadElement(x.data(), x.dtype(), t * x.stride(0) + from);
+  }
+  return row;
+}
+
+// `row` rounded to 8 bits per group and expanded again.
+void RoundBlocks(std::vector<float>& row) {
+  for (size_t start = 0; start < row.size(); start += kGroup) {
+    uint8_t words[kTileWordsPerRow * 4];
+    int32_t offsets[kOffsetWordsPerRow];
+    QuantizeTile(&row[start], kGroup, 1, 1, {words, offsets});
+    float scale;
+    std::memcpy(&scale, words + kGroup, sizeof(scale));
+    for (size_t i = 0; i < kGroup; ++i) {
+      row[start + i] = scale * static_cast<float>(static_cast<int8_t>(words[i]));
     }
   }
 }
 
-void AddFeature(const Args& args, const float* x, int64_t x_stride, const float* w,
-                int64_t column) {
-  for (int64_t t = 0; t < args.x.dim(0); ++t) {
+// `row` rounded to 8 bits with one scale.
+void RoundRow(std::vector<float>& row) {
+  uint32_t max_bits = 0;
+  for (const float value : row) {
+    max_bits = std::max(max_bits, std::bit_cast<uint32_t>(value) & 0x7fffffffu);
+  }
+  const GroupScale scale = ScaleOf(max_bits);
+  for (float& value : row) {
+    value =
+        scale.inverse == 0.0f ? scale.scale : scale.scale * std::nearbyint(value * scale.inverse);
+  }
+}
+
+void Round(ActivationForm form, std::vector<float>& row) {
+  switch (form) {
+    case ActivationForm::kFp32: break;
+    case ActivationForm::kBf16:
+      for (float& value : row) {
+        value = BFloat16ToFloat(FloatToBFloat16(value));
+      }
+      break;
+    case ActivationForm::kBlock8: RoundBlocks(row); break;
+    case ActivationForm::kRow8: RoundRow(row); break;
+  }
+}
+
+void AddFeature(const Args& args, const std::vector<std::vector<float>>& x,
+                const std::vector<float>& w, int64_t column) {
+  for (size_t t = 0; t < x.size(); ++t) {
     float sum = 0.0f;
-    for (int64_t i = 0; i < args.x.dim(1); ++i) {
-      sum += x[t * x_stride + i] * w[i];
+    for (size_t i = 0; i < w.size(); ++i) {
+      sum += x[t][i] * w[i];
     }
     if (args.bias.defined()) {
       sum += args.bias.as<float>()[column];
     }
-    float& out = args.out.as<float>()[t * args.out.stride(0) + column];
-    out = args.accumulate ? out + sum : sum;
+    const int64_t index = static_cast<int64_t>(t) * args.out.stride(0) + column;
+    if (args.accumulate) {
+      sum = LoadElement(args.out.data(), args.out.dtype(), index) + sum;
+    }
+    StoreElement(sum, args.out.data(), args.out.dtype(), index);
   }
 }
 
-Status RunReference(const OpContext& context, const Args& args) {
+Status RunReference(const OpContext&, const Args& args) {
   const auto& weight = static_cast<const PanelWeight&>(*args.weight);
-  const int64_t k = weight.k();
-  const Workspace::Scope scope(context.workspace);
-  auto* rounded = context.workspace.Allocate<float>(static_cast<size_t>(args.x.dim(0) * k));
-  auto* row = context.workspace.Allocate<float>(static_cast<size_t>(k));
-  if (k % kGroup == 0) {
-    RoundActivations(args.x, rounded);
-  }
+  std::vector<float> row(static_cast<size_t>(weight.k()));
   for (const Segment& segment : weight.segments()) {
-    const bool dense = FormatOf(segment.kind).IsDense();
-    const float* x = dense ? args.x.as<float>() : rounded;
-    const int64_t x_stride = dense ? args.x.stride(0) : k;
+    std::vector<std::vector<float>> x;
+    for (int64_t t = 0; t < args.x.dim(0); ++t) {
+      x.push_back(RowOf(args.x, weight.input_order(), t));
+      Round(FormatOf(segment.kind).form, x.back());
+    }
     for (int64_t feature = 0; feature < segment.features; ++feature) {
-      ExpandFeature(segment, feature, k, row);
-      AddFeature(args, x, x_stride, row, segment.first_feature + feature);
+      ExpandFeature(segment, feature, weight.k(), row.data());
+      AddFeature(args, x, row, segment.first_feature + feature);
     }
   }
   return OkStatus();
@@ -72,7 +107,8 @@ Status RunReference(const OpContext& context, const Args& args) {
 }  // namespace
 
 Implementations ReferenceImplementations() {
-  return {{"reference", Accepts, RunReference}};
+  return {{"reference", Accepts, RunReference,
+           "f32, f16, bf16; weights also f8e4m3, i8, int4 groups, GGUF blocks"}};
 }
 
 }  // namespace quire::ops::linear

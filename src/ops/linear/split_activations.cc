@@ -3,24 +3,52 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <span>
 
+#include "ops/linear/packed_blocks.h"
 #include "ops/linear/quantize_activations.h"
 #include "platform/cpu/cpu_device.h"
+#include "tensor/element.h"
 
 namespace quire::ops::linear {
 
 namespace {
 
-// coarse = `count` elements of x rounded to the codes of their group, fine = x - coarse.
-void SplitGroup(const float* x, int64_t count, float* coarse, float* fine) {
+// How a row is rounded: runs of `run` features, in the order of the panels, to 8-bit codes, or
+// every feature to bf16.
+struct Rounding {
+  int64_t run = kGroup;
+  bool bf16 = false;
+  std::span<const int32_t> order;
+};
+
+Rounding RoundingOf(const PackedWeight& weight) {
+  Rounding rounding;
+  if (weight.layout() == kPanelLayout) {
+    const auto& panels = static_cast<const PanelWeight&>(weight);
+    rounding.order = panels.input_order();
+    rounding.bf16 = panels.Wants(ActivationForm::kBf16);
+    rounding.run = panels.Wants(ActivationForm::kRow8) ? weight.k() : kGroup;
+  }
+  return rounding;
+}
+
+// fine = row - rounded, row = rounded, for the features [begin, end) of the panels.
+void SplitRun(const Rounding& rounding, int64_t begin, int64_t end, float* row, float* fine) {
+  const auto at = [&](int64_t i) {
+    return rounding.order.empty() ? i : rounding.order[static_cast<size_t>(i)];
+  };
   uint32_t max_bits = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    max_bits = std::max(max_bits, std::bit_cast<uint32_t>(x[i]) & 0x7fffffff);
+  for (int64_t i = begin; i < end; ++i) {
+    max_bits = std::max(max_bits, std::bit_cast<uint32_t>(row[at(i)]) & 0x7fffffff);
   }
   const GroupScale scale = ScaleOf(max_bits);
-  for (int64_t i = 0; i < count; ++i) {
-    coarse[i] = std::nearbyint(x[i] * scale.inverse) * scale.scale;
-    fine[i] = x[i] - coarse[i];
+  for (int64_t i = begin; i < end; ++i) {
+    const float x = row[at(i)];
+    const float coarse = rounding.bf16 ? BFloat16ToFloat(FloatToBFloat16(x))
+                                       : std::nearbyint(x * scale.inverse) * scale.scale;
+    row[at(i)] = coarse;
+    fine[at(i)] = x - coarse;
   }
 }
 
@@ -34,11 +62,15 @@ SplitProblem SplitActivations(const OpContext& context, const Args& args) {
                      {2 * m, k});
   const TensorView out(context.workspace.Allocate<float>(static_cast<size_t>(2 * m * n)),
                        DType::kF32, {2 * m, n});
+  const Rounding rounding = RoundingOf(*args.weight);
   for (int64_t t = 0; t < m; ++t) {
-    const float* source = args.x.as<float>() + t * args.x.stride(0);
-    float* coarse = x.as<float>() + 2 * t * k;
-    for (int64_t i = 0; i < k; i += kGroup) {
-      SplitGroup(source + i, std::min<int64_t>(kGroup, k - i), coarse + i, coarse + k + i);
+    float* row = x.as<float>() + 2 * t * k;
+    WithElementType(args.x.dtype(), [&](auto type) {
+      const auto* in = args.x.as<decltype(type)>() + t * args.x.stride(0);
+      std::transform(in, in + k, row, [](auto element) { return ToFloat(element); });
+    });
+    for (int64_t i = 0; i < k; i += rounding.run) {
+      SplitRun(rounding, i, std::min(i + rounding.run, k), row, row + k);
     }
   }
   return {{.x = x, .weight = args.weight, .bias = {}, .out = out}};
@@ -56,11 +88,13 @@ void SumTerms(const OpContext& context, const SplitProblem& split, const Args& a
     const int64_t end = std::min(n, begin + kColumnsPerTask);
     const float* coarse = split.args.out.as<float>() + 2 * t * n;
     const float* fine = coarse + n;
-    float* out = args.out.as<float>() + t * args.out.stride(0);
-    for (int64_t i = begin; i < end; ++i) {
-      const float sum = coarse[i] + fine[i] + (bias != nullptr ? bias[i] : 0.0f);
-      out[i] = args.accumulate ? out[i] + sum : sum;
-    }
+    WithElementType(args.out.dtype(), [&](auto type) {
+      auto* out = args.out.as<decltype(type)>() + t * args.out.stride(0);
+      for (int64_t i = begin; i < end; ++i) {
+        const float sum = coarse[i] + fine[i] + (bias != nullptr ? bias[i] : 0.0f);
+        FromFloat(args.accumulate ? ToFloat(out[i]) + sum : sum, out[i]);
+      }
+    });
   });
 }
 

@@ -1,4 +1,4 @@
-// Activations as the sum of two 8-bit terms: one product of twice the rows, then a sum of row
+// Activations as the sum of two rounded terms: one product of twice the rows, then a sum of row
 // pairs.
 #pragma once
 
@@ -6,7 +6,8 @@
 
 namespace quire::ops::linear {
 
-// A product of 2 M rows: row 2 t is row t of x rounded to 8-bit codes, row 2 t + 1 what that lost.
+// A product of 2 M rows: row 2 t is row t of x rounded as the weight reads it (8-bit codes
+// or bf16), row 2 t + 1 what that lost.
 struct SplitProblem {
   Args args;  // x [2 M, K] and out [2 M, N] in the workspace
 };

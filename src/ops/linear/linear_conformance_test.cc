@@ -1,0 +1,318 @@
+// Every implementation on every weight format, mode, type of activations and number of rows.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <list>
+
+#include "base/test_seed.h"
+#include "ops/linear/packed_blocks.h"
+#include "ops/linear/weight_sources.h"
+
+namespace quire::ops::linear {
+namespace {
+
+constexpr DType kTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
+
+struct Case {
+  std::string name;
+  std::vector<SourceKind> stack;  // each of n features; empty for a random problem
+  int64_t m = 0;
+  int64_t n = 0;
+  int64_t k = 0;
+  ActivationMode mode = ActivationMode::kFp32;
+  DType x = DType::kF32;
+  DType out = DType::kF32;
+  bool bias = false;
+  bool accumulate = false;
+};
+
+std::string_view NameOf(ActivationMode mode) {
+  return mode == ActivationMode::kFp32 ? "fp32" : mode == ActivationMode::kBf16 ? "bf16" : "block8";
+}
+
+// Whether `mode` treats the kind otherwise than the modes before it.
+bool Differs(const SourceKind& kind, ActivationMode mode) {
+  const bool plain = kind.format == WeightFormat::kPlain;
+  const bool bf16 = plain && (kind.dtype == DType::kBF16 || kind.dtype == DType::kF8E4M3);
+  const bool codes = !plain || kind.dtype == DType::kI8 || IsQuantized(kind.dtype);
+  return mode == ActivationMode::kFp32 || (mode == ActivationMode::kBf16 ? bf16 : codes);
+}
+
+// Features and inputs that are awkward where the kind allows.
+void SetExtents(Case& c) {
+  const SourceKind& kind = c.stack[0];
+  const int64_t block = InfoOf(kind.dtype).block_elements;
+  c.n = kind.format != WeightFormat::kPlain ? 40 : kind.scaling == Scaling::kSquare ? 145 : 37;
+  c.k = kind.format != WeightFormat::kPlain ? 192
+        : kind.scaling == Scaling::kSquare  ? 301
+        : block > 1                         ? block * (block > 32 ? 1 : 3)
+        : kind.dtype == DType::kI8          ? 147
+                                            : 77;
+}
+
+std::vector<Case> ConformanceCases() {
+  std::vector<Case> cases;
+  size_t index = 0;
+  for (const SourceKind& kind : SourceKinds()) {
+    for (const ActivationMode mode :
+         {ActivationMode::kFp32, ActivationMode::kBlock8, ActivationMode::kBf16}) {
+      for (const int64_t m : {0, 1, 2, 5, 17, 33}) {
+        if (!Differs(kind, mode)) {
+          continue;
+        }
+        Case c{.name = StrCat(kind.name, "_", NameOf(mode), "_m", m), .stack = {kind}, .m = m};
+        SetExtents(c);
+        c.mode = mode;
+        c.x = kTypes[index % 3];
+        c.out = kTypes[index / 3 % 3];
+        c.bias = index % 2 == 1;
+        c.accumulate = index % 5 < 2;
+        cases.push_back(c);
+        ++index;
+      }
+      index += 2;
+    }
+  }
+  for (int i = 0; i < 20; ++i) {
+    cases.push_back({.name = StrCat("random_", i), .stack = {}});
+  }
+  return cases;
+}
+
+// A stack that all modes can pack, of any kinds. With act-order, of such weights alone.
+Case RandomCase(std::mt19937_64& rng) {
+  const std::vector<SourceKind> kinds = SourceKinds();
+  Case c{.name = "random",
+         .stack = {},
+         .m = static_cast<int64_t>(rng() % 40),
+         .n = 8 * static_cast<int64_t>(1 + rng() % 9),
+         .k = 256 * static_cast<int64_t>(1 + rng() % 2),
+         .mode = static_cast<ActivationMode>(rng() % 3),
+         .x = kTypes[rng() % 3],
+         .out = kTypes[rng() % 3],
+         .bias = rng() % 2 == 0,
+         .accumulate = rng() % 2 == 0};
+  const auto parts = static_cast<size_t>(1 + rng() % 4);
+  while (c.stack.size() < parts) {
+    const SourceKind& kind = kinds[rng() % kinds.size()];
+    if (c.stack.empty() || c.stack[0].act_order == kind.act_order) {
+      c.stack.push_back(kind);
+    }
+  }
+  return c;
+}
+
+// How the rows of x enter a product with a weight of this kind.
+ActivationForm FormOf(const SourceKind& kind, ActivationMode mode) {
+  if (mode == ActivationMode::kFp32) {
+    return ActivationForm::kFp32;
+  }
+  if (kind.format != WeightFormat::kPlain || IsQuantized(kind.dtype)) {
+    return ActivationForm::kBlock8;
+  }
+  if (kind.dtype == DType::kI8) {
+    return ActivationForm::kRow8;
+  }
+  const bool bf16 = kind.dtype == DType::kBF16 || kind.dtype == DType::kF8E4M3;
+  return bf16 && mode == ActivationMode::kBf16 ? ActivationForm::kBf16 : ActivationForm::kFp32;
+}
+
+// A run of features rounded to 8 bits with one scale.
+void RoundRun(std::span<const float> x, const std::vector<size_t>& run, std::vector<double>& seen) {
+  float max = 0;
+  for (const size_t i : run) {
+    max = std::max(max, std::abs(x[i]));
+  }
+  for (const size_t i : run) {
+    seen[i] = max == 0 ? 0 : double{max / 127.0f} * std::nearbyint(x[i] * (127.0f / max));
+  }
+}
+
+// A row as the product sees it.
+std::vector<double> Seen(std::span<const float> x, ActivationForm form,
+                         const TensorView& group_index) {
+  std::vector<double> seen(x.begin(), x.end());
+  std::vector<size_t> order(x.size());
+  std::iota(order.begin(), order.end(), 0);
+  if (form == ActivationForm::kBf16) {
+    for (double& value : seen) {
+      value = BFloat16ToFloat(FloatToBFloat16(static_cast<float>(value)));
+    }
+  } else if (form != ActivationForm::kFp32) {
+    if (group_index.defined()) {
+      const auto* group = group_index.as<int32_t>();
+      std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+        return group[a] != group[b] ? group[a] < group[b] : a < b;
+      });
+    }
+    const size_t run = form == ActivationForm::kRow8 ? x.size() : 32;
+    for (size_t start = 0; start < order.size(); start += run) {
+      RoundRun(x, {order.begin() + start, order.begin() + std::min(start + run, order.size())},
+               seen);
+    }
+  }
+  return seen;
+}
+
+// A case with its data.
+struct Problem {
+  Problem(const OpContext& context, const Case& problem, std::mt19937_64& rng)
+      : c(problem),
+        features(c.n * static_cast<int64_t>(c.stack.size())),
+        x(c.x, {c.m, c.k}, c.k + 5),
+        out(c.out, {c.m, features}, features + 3),
+        bias(RandomFloats(rng, features)),
+        before(RandomFloats(rng, c.m * features)) {
+    std::vector<WeightSource> sources;
+    for (const SourceKind& kind : c.stack) {
+      weights.emplace_back(rng, kind, c.n, c.k);
+      sources.push_back(weights.back().source());
+    }
+    x.Assign(RandomFloats(rng, c.m * c.k));
+    auto made = PackWeight(context, sources, c.mode);
+    QUIRE_CHECK(made.ok()) << made.status().message();
+    packed = *made;
+    args = {.x = x.View(),
+            .weight = packed.get(),
+            .bias = {},
+            .out = out.View(),
+            .accumulate = c.accumulate};
+    if (c.bias) {
+      args.bias = TensorView(bias.data(), DType::kF32, {features});
+    }
+  }
+
+  std::vector<float> Result(const OpContext& context) {
+    out.Assign(before);
+    const Status status = Run(context, args);
+    EXPECT_TRUE(status.ok()) << status.message();
+    EXPECT_EQ(out.Damage(), "");
+    return out.Values();
+  }
+
+  // The product in double; `tolerance` is what fp32 sums and the type of out may lose.
+  std::vector<float> Expected(Tolerance& tolerance) {
+    out.Assign(before);
+    std::vector<float> expected = out.Values();
+    const std::vector<float> values = x.Values();
+    double largest = 0;
+    int64_t column = 0;
+    for (const SourceWeight& weight : weights) {
+      std::vector<std::vector<double>> rows;
+      for (int64_t t = 0; t < c.m; ++t) {
+        rows.push_back(
+            Seen(std::span(values).subspan(static_cast<size_t>(t * c.k), static_cast<size_t>(c.k)),
+                 FormOf(weight.kind(), c.mode), weight.source().group_index));
+      }
+      for (int64_t feature = 0; feature < c.n; ++feature, ++column) {
+        const std::vector<double> w = weight.Row(feature);
+        for (int64_t t = 0; t < c.m; ++t) {
+          float& value = expected[static_cast<size_t>(t * features + column)];
+          double sum =
+              (c.accumulate ? value : 0) + (c.bias ? bias[static_cast<size_t>(column)] : 0);
+          double magnitude = std::abs(sum);
+          for (size_t i = 0; i < w.size(); ++i) {
+            sum += w[i] * rows[static_cast<size_t>(t)][i];
+            magnitude += std::abs(w[i] * rows[static_cast<size_t>(t)][i]);
+          }
+          value = static_cast<float>(sum);
+          largest = std::max(largest, magnitude);
+        }
+      }
+    }
+    const double rounding = c.out == DType::kF32 ? 1e-6 : c.out == DType::kF16 ? 0x1p-11 : 0x1p-8;
+    tolerance = {.rtol = rounding, .atol = 3e-6 * largest + 1e-6};
+    return expected;
+  }
+
+  Case c;
+  int64_t features;
+  std::list<SourceWeight> weights;
+  TypedArray x;
+  TypedArray out;
+  std::vector<float> bias;
+  std::vector<float> before;
+  std::shared_ptr<const PackedWeight> packed;
+  Args args;
+};
+
+const Implementations& All() {
+  return ImplementationsOf(PlatformKind::kCpu);
+}
+
+class LinearConformance : public testing::TestWithParam<ConformanceParam<Case>> {};
+
+INSTANTIATE_TEST_SUITE_P(Cpu, LinearConformance,
+                         testing::ValuesIn(ConformanceParams(ConformanceCases(), All())),
+                         ConformanceName());
+
+TEST_P(LinearConformance, AgreesWithTheReference) {
+  CpuFixture cpu(2);
+  std::mt19937_64 rng(TestSeed());
+  const Case& c = GetParam().problem;
+  Problem problem(cpu.Context(), c.stack.empty() ? RandomCase(rng) : c, rng);
+  const OpContext context = cpu.Context(GetParam().implementation);
+  if (!Named(All(), context.implementation).accepts(context, problem.args)) {
+    GTEST_SKIP();
+  }
+  Tolerance tolerance;
+  const std::vector<float> expected = problem.Expected(tolerance);
+  EXPECT_EQ(Mismatch(problem.Result(context), expected, tolerance), "");
+  EXPECT_EQ(Mismatch(problem.Result(cpu.Context("reference")), expected, tolerance), "");
+  EXPECT_EQ(problem.x.Damage(), "");
+}
+
+// A row alone, among others, on other threads: the same bits.
+TEST_P(LinearConformance, RowsAreIndependent) {
+  CpuFixture one(1);
+  CpuFixture three(3);
+  std::mt19937_64 rng(TestSeed());
+  const Case& c = GetParam().problem;
+  Problem problem(one.Context(), c.stack.empty() ? RandomCase(rng) : c, rng);
+  const OpContext context = one.Context(GetParam().implementation);
+  if (!Named(All(), context.implementation).accepts(context, problem.args)) {
+    GTEST_SKIP();
+  }
+  const std::vector<float> expected = problem.Result(context);
+  problem.out.Assign(problem.before);
+  const OpContext other = three.Context(GetParam().implementation);
+  for (int64_t begin = 0, rows = 1; begin < problem.c.m; begin += rows) {
+    rows = std::min<int64_t>(1 + static_cast<int64_t>(rng() % 14), problem.c.m - begin);
+    Args part = problem.args;
+    part.x = part.x.Rows(begin, begin + rows);
+    part.out = part.out.Rows(begin, begin + rows);
+    ASSERT_TRUE(linear::Run(other, part).ok());
+  }
+  EXPECT_EQ(BitMismatch(problem.out.Values(), expected), "");
+}
+
+// Integer products leave nothing to the instruction set; nor do chains of fused products between
+// the sets that have them.
+TEST(LinearExactnessTest, SetsAgreeBitForBit) {
+  CpuFixture cpu(2);
+  std::mt19937_64 rng(TestSeed());
+  for (const Case& c : ConformanceCases()) {
+    if (c.stack.empty() || c.m != 17) {
+      continue;
+    }
+    Problem problem(cpu.Context(), c, rng);
+    const ActivationForm form = FormOf(c.stack[0], c.mode);
+    const bool integers = form == ActivationForm::kBlock8 || form == ActivationForm::kRow8;
+    std::vector<float> expected;
+    for (const std::string_view name : {"baseline", "avx2", "avx512_vnni"}) {
+      const OpContext context = cpu.Context(name);
+      if ((name == "baseline" && !integers) ||
+          (name != "baseline" && DetectCpuIsa() < CpuIsa::kAvx2) ||
+          (name == "avx512_vnni" && DetectCpuIsa() < CpuIsa::kAvx512)) {
+        continue;
+      }
+      const std::vector<float> result = problem.Result(context);
+      expected = expected.empty() ? result : expected;
+      EXPECT_EQ(BitMismatch(result, expected), "") << c.name << " " << name;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace quire::ops::linear
