@@ -1,4 +1,4 @@
-// Selection among candidates without sorting them all.
+// Selection among gathered tokens without sorting them all.
 #pragma once
 
 #include <cstdint>
@@ -7,14 +7,27 @@
 
 namespace quire::ops::topk_topp_sampling {
 
-// Reorders `candidates` so that its first elements are the shortest prefix of the token order whose
-// weights sum to at least `wanted`, the last of that prefix at its end; returns its length. A
-// quickselect by weight: expected time linear in `count`. REQUIRES: weights are set, distinct keys,
-// 1 <= wanted <= their sum.
-int64_t SelectByWeight(Candidate* candidates, int64_t count, uint64_t wanted);
+// A token that is still in question.
+struct Entry {
+  uint64_t key;  // of KeyOf()
+  uint64_t weight;
+};
 
-// Reorders `candidates` so that its first `wanted` elements come first in the token order.
-// REQUIRES: distinct keys, 0 <= wanted <= count.
-void SelectByCount(Candidate* candidates, int64_t count, int64_t wanted);
+// A place in the token order.
+struct Border {
+  uint64_t key;     // KeyOf() of the token there
+  uint64_t weight;  // of all gathered tokens up to and including it
+};
+
+// The first token of the order at which the weights of the gathered tokens sum to `wanted`. Linear
+// in their number: histograms over ever narrower ranges of logits, then a sort of a few. `scratch`
+// has room for gathered.count. REQUIRES: weights are set, 1 <= wanted <= their sum.
+Border SelectByWeight(const Gathered& gathered, uint64_t wanted, Entry* scratch);
+
+// The same with 1 for every weight: the wanted-th of the order. REQUIRES: 1 <= wanted <= count.
+Border SelectByCount(const Gathered& gathered, int64_t wanted, Entry* scratch);
+
+// Keeps what comes at or before `key` in the order.
+void KeepUpTo(uint64_t key, Gathered& gathered);
 
 }  // namespace quire::ops::topk_topp_sampling

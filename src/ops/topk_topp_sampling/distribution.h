@@ -3,24 +3,28 @@
 // Tokens are ordered by logit, descending, ties by ascending id. A token's weight is e^((l - max) /
 // temperature) as a fixed-point number: sums of weights are integers, the same in whatever order
 // and by whatever partition they are added, and every comparison with them is exact. One unit is
-// 2^-40 of the largest token's probability; what is less likely than that is never drawn.
+// 2^-40 of the largest token's probability; what is less likely than half of that is never drawn.
 #pragma once
 
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
+#include <limits>
 
 #include "base/status.h"
 #include "ops/lanes.h"
+#include "ops/topk_topp_sampling/topk_topp_sampling.h"
 
 namespace quire::ops::topk_topp_sampling {
 
 inline constexpr int kWeightBits = 40;
+inline constexpr int kHalfBits = kWeightBits / 2;
 inline constexpr double kWeightOne = 0x1p40;
 inline constexpr int64_t kMaxVocabulary = (int64_t{1} << 23) - 1;  // sums stay below 2^63
-// (l - max) / temperature at and below this has weight 0: e^-28 < 2^-40.
-inline constexpr float kWeightlessExponent = -28.0f;
+// (l - max) / temperature at and below this has weight 0: e^-29 < 2^-41, with room for rounding.
+inline constexpr float kWeightlessExponent = -29.0f;
 
 // Why a row cannot be sampled.
 enum class RowFault : uint8_t {
@@ -30,8 +34,8 @@ enum class RowFault : uint8_t {
   kMasked,    // every logit is -infinity
 };
 
-// The error that names the row, or OK.
-Status FaultStatus(RowFault fault, int64_t row);
+// The error that names the row of `op`, or OK.
+Status FaultStatus(const char* op, RowFault fault, int64_t row);
 
 inline RowFault FaultOf(bool has_nan, float max) {
   if (has_nan) {
@@ -41,6 +45,12 @@ inline RowFault FaultOf(bool has_nan, float max) {
     return max > 0 ? RowFault::kInfinite : RowFault::kMasked;
   }
   return RowFault::kNone;
+}
+
+// Whether top-k, top-p or min-p is on: the order of the inverse CDF depends on it.
+inline bool Filters(const SamplingParams& params, int64_t vocabulary) {
+  return (params.top_k > 0 && params.top_k < vocabulary) || params.top_p < 1.0f ||
+         params.min_p > 0.0f;
 }
 
 // Ascending keys are the order of tokens.
@@ -59,13 +69,61 @@ inline float LogitOf(uint64_t key) {
   return std::bit_cast<float>((ascending & 0x80000000) != 0 ? ascending & 0x7fffffff : ~ascending);
 }
 
-// REQUIRES: logit <= max, both as FaultOf() wants them; temperature > 0.
-inline uint64_t WeightOf(float logit, float max, float temperature) {
-  using Float = Lanes<kBaselineLanes>::Float;
-  const Float exponent = Float{} + (logit - max) / temperature;
-  Float power;
-  Exp<kBaselineLanes>(exponent, power);
-  return static_cast<uint64_t>(power[0] * static_cast<float>(kWeightOne));
+// What (l - max) is multiplied by to be an exponent of 2. Finite for every temperature > 0.
+inline float WeightScale(float temperature) {
+  constexpr double kLog2E = 0x1.71547652b82fep+0;
+  return static_cast<float>(
+      std::min<double>(kLog2E / temperature, std::numeric_limits<float>::max()));
+}
+
+// The weights of `logits` in two parts: weight = high * 2^20 + low, |low| <= 2^19. For all widths
+// the same: 2^(n + f), |f| <= 1/2, is a polynomial of degree 5 (minimax with p(0) = 1, relative
+// error 9e-8) whose exponent n is added to; the two parts come from adding constants whose last
+// place is worth 2^-20 and 2^-40, which rounds to nearest. REQUIRES: logits <= max.
+template <int kLanes>
+[[gnu::always_inline]] inline void WeightParts(const typename Lanes<kLanes>::Float& logits,
+                                               float max, float scale,
+                                               typename Lanes<kLanes>::Int& high,
+                                               typename Lanes<kLanes>::Int& low) {
+  using Float = typename Lanes<kLanes>::Float;
+  constexpr float kLowest = -60.0f;      // any weightless exponent
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  constexpr float kHighUnits = 8.0f;
+  constexpr float kLowUnits = 0x1.8p-17f;
+  const Float zero = {};
+  Float y = (logits - max) * scale;
+  y = y > kLowest ? y : zero + kLowest;
+  const Float shifted = y + kRound;
+  const Float f = y - (shifted - kRound);
+  const Float f2 = f * f;
+  Float p = (f * 0x1.5bba14p-10f + 0x1.3cea88p-7f) * f2 + (f * 0x1.c6b752p-5f + 0x1.ebf9bcp-3f);
+  p = p * f2 + (f * 0x1.62e42ap-1f + 1.0f);
+  typename Lanes<kLanes>::Uint power;
+  typename Lanes<kLanes>::Uint exponent;
+  std::memcpy(&power, &p, sizeof(p));
+  std::memcpy(&exponent, &shifted, sizeof(shifted));
+  power += exponent << 23;
+  Float value;
+  std::memcpy(&value, &power, sizeof(value));
+  const Float whole = value + kHighUnits;
+  const Float rest = (value - (whole - kHighUnits)) + kLowUnits;
+  std::memcpy(&high, &whole, sizeof(whole));
+  std::memcpy(&low, &rest, sizeof(rest));
+  high -= std::bit_cast<int32_t>(kHighUnits);
+  low -= std::bit_cast<int32_t>(kLowUnits);
+}
+
+// One weight of its parts, or the sum of those of sums.
+inline uint64_t JoinParts(int64_t high, int64_t low) {
+  return static_cast<uint64_t>((high << kHalfBits) + low);
+}
+
+// REQUIRES: logit <= max, both as FaultOf() wants them; a WeightScale().
+inline uint64_t WeightOf(float logit, float max, float scale) {
+  Lanes<kBaselineLanes>::Int high;
+  Lanes<kBaselineLanes>::Int low;
+  WeightParts<kBaselineLanes>(Lanes<kBaselineLanes>::Float{} + logit, max, scale, high, low);
+  return JoinParts(high[0], low[0]);
 }
 
 // The weight that the shortest prefix for top-p must reach, of `total`.

@@ -8,6 +8,7 @@
 #include "ops/conformance.h"
 #include "ops/topk_topp_sampling/cpu_select.h"
 #include "ops/topk_topp_sampling/distribution.h"
+#include "ops/topk_topp_sampling/sampling_statistics.h"
 #include "ops/topk_topp_sampling/topk_topp_sampling.h"
 
 namespace quire::ops::topk_topp_sampling {
@@ -15,36 +16,9 @@ namespace {
 
 constexpr int kDraws = 20000;
 
-// The distribution of the contract in double, by its definition.
-std::vector<double> Exact(const std::vector<float>& logits, const SamplingParams& params) {
-  std::vector<int> order(logits.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::sort(order.begin(), order.end(),
-            [&](int a, int b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; });
-  if (params.top_k > 0 && params.top_k < static_cast<int>(order.size())) {
-    order.resize(params.top_k);
-  }
-  std::vector<double> p(logits.size(), 0.0);
-  double total = 0;
-  for (const int token : order) {
-    total += p[token] = std::exp(static_cast<double>(logits[token]) / params.temperature);
-  }
-  double sum = 0;
-  for (const int token : order) {
-    const bool keep =
-        (params.top_p >= 1 || sum < params.top_p * total) && p[token] >= params.min_p * p[order[0]];
-    sum += p[token];
-    p[token] = keep ? p[token] : 0;
-  }
-  const double kept = std::accumulate(p.begin(), p.end(), 0.0);
-  for (double& probability : p) {
-    probability /= kept;
-  }
-  return p;
-}
-
 // How often each token comes in kDraws draws at the positions 0, 1, ... of one seed.
-std::vector<int> Counts(std::vector<float> logits, SamplingParams params, uint64_t seed) {
+std::vector<int> Counts(std::vector<float> logits, SamplingParams params, uint64_t seed,
+                        const TokenHistory& history = {}) {
   CpuFixture cpu(2);
   params.seed = seed;
   const auto vocabulary = static_cast<int64_t>(logits.size());
@@ -52,9 +26,11 @@ std::vector<int> Counts(std::vector<float> logits, SamplingParams params, uint64
   std::vector<int64_t> positions(kDraws);
   std::iota(positions.begin(), positions.end(), 0);
   std::vector<SampledToken> out(kDraws);
+  const std::vector<TokenHistory> histories(kDraws, history);
   const Args args = {.logits = {logits.data(), DType::kF32, {kDraws, vocabulary}, {0, 1}},
                      .params = all,
                      .positions = positions,
+                     .history = histories,
                      .out = out};
   const Status status = Run(cpu.Context(), args);
   EXPECT_TRUE(status.ok()) << status.message();
@@ -63,32 +39,6 @@ std::vector<int> Counts(std::vector<float> logits, SamplingParams params, uint64
     ++counts[sampled.token];
   }
   return counts;
-}
-
-// Chi-square of the draws against the exact distribution, rare tokens joined, in standard
-// deviations of a chi-square variable above its mean.
-double Excess(const std::vector<int>& counts, const std::vector<double>& p) {
-  double chi_square = 0;
-  int cells = 0;
-  double rare_expected = 0;
-  int rare_count = 0;
-  for (size_t token = 0; token < counts.size(); ++token) {
-    const double expected = p[token] * kDraws;
-    EXPECT_TRUE(p[token] > 0 || counts[token] == 0) << "token " << token << " was cut";
-    if (expected < 10) {
-      rare_expected += expected;
-      rare_count += counts[token];
-      continue;
-    }
-    chi_square += (counts[token] - expected) * (counts[token] - expected) / expected;
-    ++cells;
-  }
-  if (rare_expected >= 10) {
-    chi_square += (rare_count - rare_expected) * (rare_count - rare_expected) / rare_expected;
-    ++cells;
-  }
-  const int freedom = std::max(cells - 1, 1);
-  return (chi_square - freedom) / std::sqrt(2.0 * freedom);
 }
 
 TEST(SamplingDistributionTest, IsThatOfTheContract) {
@@ -100,6 +50,8 @@ TEST(SamplingDistributionTest, IsThatOfTheContract) {
                                 {.top_k = 12},
                                 {.top_p = 0.7f},
                                 {.min_p = 0.08f},
+                                {.top_k = 90, .top_p = 0.5f},
+                                {.top_k = 90, .top_p = 0.5f, .order = FilterOrder::kJoint},
                                 {.temperature = 1.4f, .top_k = 60, .top_p = 0.9f, .min_p = 0.02f}};
   for (const SamplingParams& params : all) {
     const std::vector<double> p = Exact(logits, params);
@@ -109,6 +61,37 @@ TEST(SamplingDistributionTest, IsThatOfTheContract) {
           << params.top_p << " min_p " << params.min_p << " seed " << seed;
     }
   }
+}
+
+// Large enough for estimates of where top-p ends.
+TEST(SamplingDistributionTest, IsThatOfTheContractForALargeVocabulary) {
+  std::mt19937_64 rng(6);
+  const std::vector<float> logits = RandomFloats(rng, 5000, 0.0f, 3.0f);
+  for (const SamplingParams& params : {SamplingParams{}, SamplingParams{.top_p = 0.8f}}) {
+    EXPECT_LT(Excess(Counts(logits, params, 3), Exact(logits, params)), 4.0) << params.top_p;
+  }
+}
+
+TEST(SamplingDistributionTest, PenaltiesAndBiasChangeTheLogits) {
+  std::mt19937_64 rng(5);
+  const std::vector<float> logits = RandomFloats(rng, 40, 0.0f, 1.0f);
+  SamplingParams params = {.top_p = 0.9f,
+                           .repetition_penalty = 1.5f,
+                           .presence_penalty = 0.5f,
+                           .frequency_penalty = -0.25f,
+                           .logit_bias = {{3, 2.0f}, {4, -100.0f}}};
+  const std::vector<int32_t> prompt = {1, 2, 3};
+  const std::vector<int32_t> output = {2, 5, 5};
+  std::vector<float> changed = logits;
+  changed[3] += 2.0f;
+  changed[4] -= 100.0f;
+  for (const int token : {1, 2, 3, 5}) {
+    changed[token] = changed[token] > 0 ? changed[token] / 1.5f : changed[token] * 1.5f;
+  }
+  changed[2] -= 0.5f - 0.25f;
+  changed[5] -= 0.5f - 0.5f;
+  const std::vector<int> counts = Counts(logits, params, 8, {prompt, output});
+  EXPECT_LT(Excess(counts, Exact(changed, {.top_p = 0.9f})), 4.0);
 }
 
 TEST(SamplingDistributionTest, AnotherDistributionWouldBeNoticed) {
@@ -148,21 +131,30 @@ TEST(DrawWeightTest, IsExactWhereSixtyFourBitsWouldOverflow) {
   EXPECT_EQ(DrawWeight(0x1.fffffep-1f, 1), 1);
 }
 
-TEST(SelectByWeightTest, FindsTheShortestPrefixOfAnyWeight) {
+TEST(SelectTest, FindsTheShortestPrefixOfAnyWeight) {
   std::mt19937_64 rng(7);
-  std::vector<Candidate> sorted;
+  std::vector<Entry> sorted;
+  std::vector<float> logits;
+  std::vector<int32_t> tokens;
+  std::vector<uint64_t> weights;
   for (const int32_t value : RandomInts(rng, 300, 0, 40)) {
-    sorted.push_back({KeyOf(static_cast<float>(value), static_cast<int32_t>(sorted.size())),
-                      static_cast<uint64_t>(value % 5)});
+    logits.push_back(static_cast<float>(value));
+    tokens.push_back(static_cast<int32_t>(tokens.size()));
+    weights.push_back(static_cast<uint64_t>(value % 5));
+    sorted.push_back({KeyOf(logits.back(), tokens.back()), weights.back()});
   }
-  std::vector<Candidate> shuffled = sorted;
+  const Gathered gathered = {logits.data(), tokens.data(), weights.data(), 300, 0.0f, 40.0f};
+  std::vector<Entry> scratch(300);
   std::sort(sorted.begin(), sorted.end(),
             [](const auto& a, const auto& b) { return a.key < b.key; });
   uint64_t sum = 0;
   for (size_t i = 0; i < sorted.size(); ++i) {
+    EXPECT_EQ(SelectByCount(gathered, static_cast<int64_t>(i) + 1, scratch.data()).key,
+              sorted[i].key);
     for (uint64_t wanted = sum + 1; wanted <= sum + sorted[i].weight; ++wanted) {
-      ASSERT_EQ(SelectByWeight(shuffled.data(), 300, wanted), i + 1);
-      ASSERT_EQ(shuffled[i].key, sorted[i].key);
+      const Border border = SelectByWeight(gathered, wanted, scratch.data());
+      ASSERT_EQ(border.key, sorted[i].key);
+      ASSERT_EQ(border.weight, sum + sorted[i].weight);
     }
     sum += sorted[i].weight;
   }

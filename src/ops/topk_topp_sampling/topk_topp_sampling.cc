@@ -3,9 +3,40 @@
 #include <cmath>
 
 #include "ops/topk_topp_sampling/distribution.h"
+#include "ops/topk_topp_sampling/logit_adjustment.h"
 #include "ops/topk_topp_sampling/philox.h"
 
 namespace quire {
+
+namespace {
+
+Status ValidatePenalty(const char* name, float penalty) {
+  if (!(penalty >= -2.0f && penalty <= 2.0f)) {
+    return InvalidArgument(name, " ", penalty, " is out of range; use -2 to 2");
+  }
+  return OkStatus();
+}
+
+Status ValidateAdjustments(const SamplingParams& params) {
+  if (!(params.repetition_penalty > 0.0f) || std::isinf(params.repetition_penalty)) {
+    return InvalidArgument("repetition_penalty ", params.repetition_penalty,
+                           " is out of range; use more than 0 (1 = off)");
+  }
+  QUIRE_RETURN_IF_ERROR(ValidatePenalty("presence_penalty", params.presence_penalty));
+  QUIRE_RETURN_IF_ERROR(ValidatePenalty("frequency_penalty", params.frequency_penalty));
+  for (const TokenBias& entry : params.logit_bias) {
+    if (entry.token < 0) {
+      return InvalidArgument("logit_bias names token ", entry.token, "; token ids start at 0");
+    }
+    if (!(entry.bias >= -100.0f && entry.bias <= 100.0f)) {
+      return InvalidArgument("logit_bias ", entry.bias, " of token ", entry.token,
+                             " is out of range; use -100 to 100");
+    }
+  }
+  return OkStatus();
+}
+
+}  // namespace
 
 // The comparisons are written so that a NaN fails them.
 Status SamplingParams::Validate() const {
@@ -22,33 +53,33 @@ Status SamplingParams::Validate() const {
     return InvalidArgument("top_logprobs ", top_logprobs,
                            " is out of range; use -1 (none) or how many tokens to list");
   }
-  return OkStatus();
+  return ValidateAdjustments(*this);
 }
 
 }  // namespace quire
 
 namespace quire::ops::topk_topp_sampling {
 
-namespace {
-
-Status ValidateLogits(const TensorView& logits, Place place) {
+Status ValidateLogits(const char* op, const TensorView& logits, Place place) {
   if (logits.dtype() != DType::kF32 || logits.rank() != 2 || logits.place() != place) {
-    return InvalidArgument("topk_topp_sampling: logits is ", Describe(logits),
-                           "; it must be f32 [R, V] on ", PlaceName(place));
+    return InvalidArgument(op, ": logits is ", Describe(logits), "; it must be f32 [R, V] on ",
+                           PlaceName(place));
   }
   if (logits.dim(1) < 1 || logits.dim(1) > kMaxVocabulary) {
-    return InvalidArgument("topk_topp_sampling: a vocabulary of ", logits.dim(1),
+    return InvalidArgument(op, ": a vocabulary of ", logits.dim(1),
                            " tokens is out of range; use 1 to ", kMaxVocabulary);
   }
   if (logits.dim(1) > 1 && logits.stride(1) != 1) {
-    return InvalidArgument("topk_topp_sampling: the last axis of logits has stride ",
-                           logits.stride(1), "; it must be contiguous");
+    return InvalidArgument(op, ": the last axis of logits has stride ", logits.stride(1),
+                           "; it must be contiguous");
   }
   return OkStatus();
 }
 
+namespace {
+
 Status Validate(const Args& args, Place place) {
-  QUIRE_RETURN_IF_ERROR(ValidateLogits(args.logits, place));
+  QUIRE_RETURN_IF_ERROR(ValidateLogits("topk_topp_sampling", args.logits, place));
   const auto rows = static_cast<size_t>(args.logits.dim(0));
   if (args.params.size() != rows || args.positions.size() != rows || args.out.size() != rows) {
     return InvalidArgument("topk_topp_sampling: ", rows, " rows of logits with ",
@@ -56,42 +87,60 @@ Status Validate(const Args& args, Place place) {
                            " positions and ", args.out.size(),
                            " places for tokens; the counts must be equal");
   }
+  if (!args.history.empty() && args.history.size() != rows) {
+    return InvalidArgument("topk_topp_sampling: ", rows, " rows of logits with ",
+                           args.history.size(), " histories; give one for each row or none");
+  }
   for (size_t row = 0; row < rows; ++row) {
-    if (Status status = args.params[row].Validate(); !status.ok()) {
-      return status.WithContext(StrCat("topk_topp_sampling: row ", row));
+    QUIRE_RETURN_IF_ERROR(ValidateRow("topk_topp_sampling", static_cast<int64_t>(row),
+                                      args.params[row], args.logits.dim(1)));
+    if (!args.params[row].AdjustsLogits()) {
+      continue;
     }
-    if (args.params[row].top_logprobs > args.logits.dim(1)) {
-      return InvalidArgument("topk_topp_sampling: row ", row, ": top_logprobs ",
-                             args.params[row].top_logprobs, " exceeds the vocabulary of ",
-                             args.logits.dim(1));
+    if (args.params[row].UsesHistory() && args.history.empty()) {
+      return InvalidArgument("topk_topp_sampling: row ", row,
+                             " has a penalty but there is no history; give one for each row");
     }
+    const auto index = static_cast<int64_t>(row);
+    QUIRE_RETURN_IF_ERROR(ValidateAdjustment("topk_topp_sampling", index, args.params[row],
+                                             HistoryOf(args, index), args.logits.dim(1)));
   }
   return OkStatus();
 }
 
 }  // namespace
 
-float Uniform(uint64_t seed, int64_t position) {
+Status ValidateRow(const char* op, int64_t row, const SamplingParams& params, int64_t vocabulary) {
+  if (Status status = params.Validate(); !status.ok()) {
+    return status.WithContext(StrCat(op, ": row ", row));
+  }
+  if (params.top_logprobs > vocabulary) {
+    return InvalidArgument(op, ": row ", row, ": top_logprobs ", params.top_logprobs,
+                           " exceeds the vocabulary of ", vocabulary);
+  }
+  return OkStatus();
+}
+
+float Uniform(uint64_t seed, int64_t position, uint32_t stream) {
   const auto counter = static_cast<uint64_t>(position);
   const std::array<uint32_t, 4> words =
-      Philox4x32({static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), 0, 0},
+      Philox4x32({static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), stream, 0},
                  {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
   return static_cast<float>(words[0] >> 8) * 0x1p-24f;
 }
 
-Status FaultStatus(RowFault fault, int64_t row) {
+Status FaultStatus(const char* op, RowFault fault, int64_t row) {
   switch (fault) {
     case RowFault::kNone: return OkStatus();
-    case RowFault::kNan:
-      return InvalidArgument("topk_topp_sampling: the logits of row ", row, " hold NaN");
+    case RowFault::kNan: return InvalidArgument(op, ": the logits of row ", row, " hold NaN");
     case RowFault::kInfinite:
-      return InvalidArgument("topk_topp_sampling: the largest logit of row ", row,
+      return InvalidArgument(op, ": the largest logit of row ", row,
                              " is +infinity; only -infinity (a masked token) has a meaning");
     case RowFault::kMasked:
-      return InvalidArgument("topk_topp_sampling: every token of row ", row,
+      return InvalidArgument(op, ": every token of row ", row,
                              " is masked (-infinity); at least one must be allowed");
   }
-  return InternalError("topk_topp_sampling: unknown fault in row ", row);
+  return InternalError(op, ": unknown fault in row ", row);
 }
 
 Status Run(const OpContext& context, const Args& args) {

@@ -1,5 +1,6 @@
 #include <benchmark/benchmark.h>
 
+#include "ops/benchmark_limits.h"
 #include "ops/topk_topp_sampling/sampling_problem.h"
 
 namespace quire::ops::topk_topp_sampling {
@@ -20,10 +21,12 @@ void Measure(benchmark::State& state, const Case& c, std::string_view implementa
     }
   }
   state.SetItemsProcessed(state.iterations() * c.rows);
+  SetBytesAgainstLimit(state, cpu, c.rows * c.vocabulary * 4);
 }
 
 const bool kRegistered = [] {
-  for (const Case& c : kCases) {
+  static const std::vector<Case> cases = ModelCases();
+  for (const Case& c : cases) {
     for (const Implementation<Args>& implementation : ImplementationsOf(PlatformKind::kCpu)) {
       const std::string name = StrCat("topk_topp_sampling/", c.name, "/", implementation.name);
       benchmark::RegisterBenchmark(name.c_str(), [&c, &implementation](benchmark::State& state) {

@@ -9,18 +9,6 @@
 #include "ops/topk_topp_sampling/philox.h"
 #include "ops/topk_topp_sampling/sampling_problem.h"
 
-namespace quire {
-
-// For exact comparisons below.
-static bool operator==(const TokenLogprob& a, const TokenLogprob& b) {
-  return a.token == b.token && a.logprob == b.logprob;
-}
-static bool operator==(const SampledToken& a, const SampledToken& b) {
-  return a.token == b.token && a.logprob == b.logprob && a.top == b.top;
-}
-
-}  // namespace quire
-
 namespace quire::ops::topk_topp_sampling {
 namespace {
 
@@ -37,76 +25,71 @@ std::vector<SampledToken> Result(const OpContext& context, Problem& problem) {
   return problem.out;
 }
 
-class SamplingTest : public testing::TestWithParam<Case> {
+class SamplingConformance : public testing::TestWithParam<ConformanceParam<Case>> {
  protected:
-  // The large cases are for the benchmark: here with fewer rows.
-  Case Small() const {
-    Case c = GetParam();
-    c.rows = c.vocabulary == kLlama3 ? 3 : c.rows;
-    return c;
+  // Whether the implementation takes the problem.
+  bool Takes(const Problem& problem) {
+    const std::string& name = GetParam().implementation;
+    return Named(All(), name).accepts(two_.Context(name), problem.args);
   }
+
   std::mt19937_64 rng_{TestSeed()};
+  CpuFixture one_{1};
+  CpuFixture two_{2};
 };
 
-INSTANTIATE_TEST_SUITE_P(Cases, SamplingTest, testing::ValuesIn(kCases),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Cpu, SamplingConformance,
+                         testing::ValuesIn(ConformanceParams(ConformanceCases(), All())),
+                         ConformanceName());
 
-TEST_P(SamplingTest, EveryImplementationDrawsWhatTheReferenceDraws) {
-  CpuFixture one(1);
-  CpuFixture two(2);
-  Problem problem(Small(), rng_, 3);
-  const std::vector<SampledToken> expected = Result(one.Context("reference"), problem);
-  for (CpuFixture* cpu : {&one, &two}) {
-    ForEachImplementation(*cpu, All(), problem.args, [&](const OpContext& context) {
-      EXPECT_TRUE(Result(context, problem) == expected) << context.implementation;
-    });
+TEST_P(SamplingConformance, DrawsWhatTheReferenceDraws) {
+  Problem problem(GetParam().problem, rng_, 3);
+  if (!Takes(problem)) {
+    GTEST_SKIP();
+  }
+  const std::vector<SampledToken> expected = Result(one_.Context("reference"), problem);
+  for (CpuFixture* cpu : {&one_, &two_}) {
+    const std::vector<SampledToken> drawn =
+        Result(cpu->Context(GetParam().implementation), problem);
+    for (size_t row = 0; row < drawn.size(); ++row) {
+      EXPECT_TRUE(drawn[row] == expected[row])
+          << "row " << row << ": " << drawn[row].token << ", not " << expected[row].token;
+    }
   }
   EXPECT_EQ(problem.logits.Damage(), "");
 }
 
-TEST_P(SamplingTest, ARowAloneDrawsTheSame) {
-  CpuFixture cpu(2);
-  Problem problem(Small(), rng_, 0);
-  ForEachImplementation(cpu, All(), problem.args, [&](const OpContext& context) {
-    const std::vector<SampledToken> expected = Result(context, problem);
-    for (size_t row = 0; row < expected.size(); ++row) {
-      SampledToken out;
-      const Args alone = {.logits = problem.args.logits.Rows(row, row + 1),
-                          .params = {&problem.params[row], 1},
-                          .positions = {&problem.positions[row], 1},
-                          .out = {&out, 1}};
-      ASSERT_TRUE(topk_topp_sampling::Run(context, alone).ok());
-      EXPECT_TRUE(out == expected[row]) << context.implementation << " row " << row;
-    }
-  });
-}
-
-TEST_P(SamplingTest, MaskedTokensAreNeverDrawn) {
-  CpuFixture cpu(2);
-  Problem problem(Small(), rng_, 0);
-  for (int64_t row = 0; row < problem.logits.rows(); ++row) {
-    for (int64_t i = 0; i + 1 < problem.logits.columns(); ++i) {
-      problem.logits.Row(row)[i] = i % 3 == 0 ? problem.logits.Row(row)[i] : -kInfinity;
-    }
+TEST_P(SamplingConformance, ARowAloneDrawsTheSame) {
+  Problem problem(GetParam().problem, rng_, 0);
+  if (!Takes(problem)) {
+    GTEST_SKIP();
   }
-  const std::vector<SampledToken> expected = Result(cpu.Context("reference"), problem);
-  ForEachImplementation(cpu, All(), problem.args, [&](const OpContext& context) {
-    EXPECT_TRUE(Result(context, problem) == expected) << context.implementation;
-    for (const SampledToken& sampled : problem.out) {
-      EXPECT_TRUE(sampled.token % 3 == 0 || sampled.token + 1 == problem.logits.columns());
-    }
-  });
+  const OpContext context = two_.Context(GetParam().implementation);
+  const std::vector<SampledToken> expected = Result(context, problem);
+  for (size_t row = 0; row < expected.size(); ++row) {
+    SampledToken out;
+    const auto index = static_cast<int64_t>(row);
+    const Args alone = {.logits = problem.args.logits.Rows(index, index + 1),
+                        .params = {&problem.params[row], 1},
+                        .positions = {&problem.positions[row], 1},
+                        .history = {&problem.history[row], 1},
+                        .out = {&out, 1}};
+    ASSERT_TRUE(topk_topp_sampling::Run(context, alone).ok());
+    EXPECT_TRUE(out == expected[row]) << "row " << row;
+  }
 }
 
 // Draws from one row of logits.
 SampledToken DrawOne(std::vector<float> logits, const SamplingParams& params,
-                     int64_t position = 0) {
+                     const TokenHistory& history = {}) {
   CpuFixture cpu(1);
+  const int64_t position = 0;
   SampledToken out;
   const Args args = {
       .logits = {logits.data(), DType::kF32, {1, static_cast<int64_t>(logits.size())}},
       .params = {&params, 1},
       .positions = {&position, 1},
+      .history = {&history, 1},
       .out = {&out, 1}};
   const Status status = Run(cpu.Context(), args);
   EXPECT_TRUE(status.ok()) << status.message();
@@ -137,6 +120,54 @@ TEST(LogprobTest, AreThoseOfTheUnmodifiedLogits) {
   EXPECT_EQ(out.top[4].logprob, -kInfinity);
 }
 
+TEST(PenaltyTest, RepetitionDividesPositiveAndMultipliesNegativeLogitsOnce) {
+  const std::vector<float> logits = {6.0f, 5.0f, 4.0f, -1.0f};
+  const std::vector<int32_t> seen = {0, 1, 0, 0};
+  const SamplingParams params = {.temperature = 0, .repetition_penalty = 1.4f};
+  EXPECT_EQ(DrawOne(logits, params).token, 0);
+  EXPECT_EQ(DrawOne(logits, params, {.prompt = seen, .output = {}}).token, 0);  // 6 / 1.4 > 4
+  EXPECT_EQ(DrawOne(logits, params, {.prompt = seen, .output = seen}).token, 0);
+  EXPECT_EQ(DrawOne(logits, {.temperature = 0, .repetition_penalty = 1.6f}, {seen, {}}).token, 2);
+  EXPECT_EQ(
+      DrawOne({-2.0f, -3.0f}, {.temperature = 0, .repetition_penalty = 1.4f}, {seen, {}}).token, 0);
+  EXPECT_EQ(DrawOne({-2.0f, -2.5f}, {.temperature = 0, .repetition_penalty = 1.4f},
+                    {{}, std::span(seen).first(1)})
+                .token,
+            1);
+}
+
+TEST(PenaltyTest, PresenceAndFrequencyCountOutputTokensOnly) {
+  const std::vector<float> logits = {3.0f, 2.0f, 0.0f};
+  const std::vector<int32_t> seen = {0, 0, 0};
+  const SamplingParams frequency = {.temperature = 0, .frequency_penalty = 0.4f};
+  const SamplingParams presence = {.temperature = 0, .presence_penalty = 0.9f};
+  EXPECT_EQ(DrawOne(logits, frequency, {.prompt = seen, .output = {}}).token, 0);
+  EXPECT_EQ(DrawOne(logits, frequency, {{}, std::span(seen).first(2)}).token, 0);
+  EXPECT_EQ(DrawOne(logits, frequency, {{}, seen}).token, 1);
+  EXPECT_EQ(DrawOne(logits, presence, {{}, seen}).token, 0);
+  EXPECT_EQ(DrawOne(logits, {.temperature = 0, .presence_penalty = 1.1f}, {{}, seen}).token, 1);
+}
+
+TEST(PenaltyTest, BiasComesBeforeRepetition) {
+  const std::vector<int32_t> seen = {1};
+  const SamplingParams params = {
+      .temperature = 0, .repetition_penalty = 2.0f, .logit_bias = {{1, 3.0f}}};
+  EXPECT_EQ(DrawOne({2.2f, 1.0f}, params).token, 1);
+  EXPECT_EQ(DrawOne({2.2f, 1.0f}, params, {seen, {}}).token, 0);  // (1 + 3) / 2, not 1 / 2 + 3
+}
+
+TEST(PenaltyTest, LogprobsStayThoseOfTheUnmodifiedLogits) {
+  const std::vector<int32_t> seen = {0};
+  const SampledToken out = DrawOne(
+      {1.0f, 0.0f},
+      {.temperature = 0, .top_logprobs = 1, .presence_penalty = 2.0f, .logit_bias = {{1, 50.0f}}},
+      {{}, seen});
+  EXPECT_EQ(out.token, 1);
+  EXPECT_NEAR(out.logprob, -std::log1p(std::exp(1.0)), 1e-6);
+  ASSERT_EQ(out.top.size(), 1);
+  EXPECT_EQ(out.top[0].token, 0);
+}
+
 TEST(PhiloxTest, GivesThePublishedWords) {
   using testing::ElementsAre;
   EXPECT_THAT(Philox4x32({0, 0, 0, 0}, {0, 0}),
@@ -154,6 +185,7 @@ TEST(UniformTest, TakesTheTopBitsOfTheFirstWord) {
   EXPECT_NE(Uniform(1, 0), Uniform(0, 1));
   EXPECT_NE(Uniform(uint64_t{1} << 32, 0), Uniform(0, 0));
   EXPECT_NE(Uniform(0, int64_t{1} << 32), Uniform(0, 0));
+  EXPECT_NE(Uniform(0, 0, 1), Uniform(0, 0));
 }
 
 std::string MessageOf(const SamplingParams& params) {
@@ -178,12 +210,35 @@ TEST(SamplingParamsTest, NamesTheFieldThatIsOutOfRange) {
   EXPECT_THAT(MessageOf({.top_logprobs = -2}), StartsWith("invalid_argument: top_logprobs -2 is"));
 }
 
+TEST(SamplingParamsTest, NamesThePenaltyThatIsOutOfRange) {
+  using testing::StartsWith;
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_TRUE(SamplingParams({.presence_penalty = -2, .frequency_penalty = 2}).Validate().ok());
+  EXPECT_THAT(
+      MessageOf({.repetition_penalty = 0.0f}),
+      StartsWith("invalid_argument: repetition_penalty 0 is out of range; use more than 0"));
+  EXPECT_THAT(MessageOf({.repetition_penalty = kInfinity}),
+              StartsWith("invalid_argument: repetition_penalty inf is"));
+  EXPECT_THAT(MessageOf({.repetition_penalty = nan}),
+              StartsWith("invalid_argument: repetition_penalty nan is"));
+  EXPECT_THAT(MessageOf({.presence_penalty = 2.5f}),
+              StartsWith("invalid_argument: presence_penalty 2.5 is out of range; use -2 to 2"));
+  EXPECT_THAT(MessageOf({.frequency_penalty = nan}),
+              StartsWith("invalid_argument: frequency_penalty nan is"));
+  EXPECT_THAT(MessageOf({.logit_bias = {{-1, 0.0f}}}),
+              StartsWith("invalid_argument: logit_bias names token -1"));
+  EXPECT_THAT(MessageOf({.logit_bias = {{1, 0.0f}, {9, 100.5f}}}),
+              StartsWith("invalid_argument: logit_bias 100.5 of token 9 is out of range"));
+  EXPECT_THAT(MessageOf({.logit_bias = {{9, nan}}}),
+              StartsWith("invalid_argument: logit_bias nan of token 9"));
+}
+
 // The messages of all implementations when `change` spoils a valid problem of four rows of 600.
 template <typename Change>
 void ExpectError(const Change& change, const std::string& message) {
   CpuFixture cpu(2);
   std::mt19937_64 rng(1);
-  Problem problem({"", 4, 600, 1.0f, false, {}}, rng, 0);
+  Problem problem({.rows = 4, .vocabulary = 600, .deviation = 1.0f}, rng, 0);
   change(problem);
   ForEachImplementation(cpu, All(), problem.args, [&](const OpContext& context) {
     const Status status = Run(context, problem.args);
@@ -206,7 +261,7 @@ TEST(SamplingErrorTest, NamesTheRowWhoseLogitsAreBad) {
 TEST(SamplingErrorTest, LeavesOtherRowsSampled) {
   CpuFixture cpu(2);
   std::mt19937_64 rng(1);
-  Problem problem({"", 4, 600, 1.0f, false, {}}, rng, 0);
+  Problem problem({.rows = 4, .vocabulary = 600, .deviation = 1.0f}, rng, 0);
   const std::vector<SampledToken> expected = Result(cpu.Context(), problem);
   problem.logits.Row(2)[5] = std::numeric_limits<float>::quiet_NaN();
   ForEachImplementation(cpu, All(), problem.args, [&](const OpContext& context) {
@@ -222,6 +277,23 @@ TEST(SamplingErrorTest, NamesWhatIsWrong) {
   ExpectError([](Problem& p) { p.params[3].top_p = 2.0f; }, "row 3: top_p 2 is out of range");
   ExpectError([](Problem& p) { p.params[1].top_logprobs = 601; },
               "row 1: top_logprobs 601 exceeds");
+  ExpectError([](Problem& p) { p.params[1].logit_bias = {{600, 1.0f}}; },
+              "row 1: logit_bias names token 600; it must be within the vocabulary of 600");
+  ExpectError(
+      [](Problem& p) {
+        p.params[2].presence_penalty = 1.0f;
+        p.args.history = {};
+      },
+      "row 2 has a penalty but there is no history");
+  ExpectError([](Problem& p) { p.args.history = p.args.history.first(3); },
+              "4 rows of logits with 3 histories");
+  static constexpr int32_t kBad[] = {5, 600};
+  ExpectError(
+      [](Problem& p) {
+        p.params[2].frequency_penalty = 1.0f;
+        p.history[2].output = kBad;
+      },
+      "row 2: token 1 of the output is 600");
   ExpectError([](Problem& p) { p.args.positions = p.args.positions.first(3); },
               "4 rows of logits with 4 params, 3 positions and 4 places");
   ExpectError([](Problem& p) { p.args.logits = p.args.logits.SplitLast(6); },
