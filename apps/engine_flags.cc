@@ -6,8 +6,10 @@
 namespace quire {
 
 void AddEngineFlags(CLI::App& command, EngineOptions& options) {
-  static const std::map<std::string, DType> kKvTypes = {
-      {"f32", DType::kF32}, {"f16", DType::kF16}, {"bf16", DType::kBF16}};
+  static const std::map<std::string, DType> kKvTypes = {{"f32", DType::kF32},
+                                                        {"f16", DType::kF16},
+                                                        {"bf16", DType::kBF16},
+                                                        {"f8e4m3", DType::kF8E4M3}};
   command.add_option("-m,--model", options.model_path, "GGUF file to load")->required();
   command.add_option("-t,--threads", options.threads, "compute threads; 0 = one per core")
       ->capture_default_str();

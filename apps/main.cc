@@ -32,6 +32,18 @@ void AddSamplingFlags(CLI::App& command, SamplingParams& sampling) {
   command.add_option("--top-k", sampling.top_k, "0 = off")->capture_default_str();
   command.add_option("--top-p", sampling.top_p, "1 = off")->capture_default_str();
   command.add_option("--min-p", sampling.min_p, "0 = off")->capture_default_str();
+  command
+      .add_option("--repetition-penalty", sampling.repetition_penalty,
+                  "divides the logits of tokens seen; 1 = off")
+      ->capture_default_str();
+  command
+      .add_option("--presence-penalty", sampling.presence_penalty,
+                  "taken from the logits of tokens in the output; 0 = off")
+      ->capture_default_str();
+  command
+      .add_option("--frequency-penalty", sampling.frequency_penalty,
+                  "the same, for each time that a token came; 0 = off")
+      ->capture_default_str();
   command.add_option("--seed", sampling.seed, "of the draws")->capture_default_str();
 }
 

@@ -134,6 +134,7 @@ Result<std::vector<SampledToken>> Engine::RunAndSample(const quire::Step& step,
       ops::topk_topp_sampling::Run(runner_->context(), {.logits = logits,
                                                         .params = step.sampling,
                                                         .positions = step.sample_positions,
+                                                        .history = step.history,
                                                         .out = sampled});
   if (all.ok()) {
     return sampled;
@@ -161,6 +162,7 @@ Status Engine::Sample(const quire::Step& step, const TensorView& logits, size_t 
       runner_->context(), {.logits = logits.Rows(index, index + 1),
                            .params = std::span(step.sampling).subspan(row, 1),
                            .positions = std::span(step.sample_positions).subspan(row, 1),
+                           .history = std::span(step.history).subspan(row, 1),
                            .out = out});
 }
 

@@ -20,9 +20,9 @@ struct EngineOptions {
       implementation;  // run this implementation of every operator, e.g. "reference"; empty = best
   bool exact_activations = false;  // fp32 products on expanded weights instead of 8-bit activations
 
-  int32_t page_size = 64;  // tokens of a KV page, a power of two up to 256
-  DType kv_dtype = DType::kF16;
-  int64_t kv_memory_bytes = 0;  // of the KV pool; 0 = a quarter of the free memory, at most 4 GiB
+  int32_t page_size = 64;        // tokens of a KV page, a power of two up to 256
+  DType kv_dtype = DType::kF16;  // f32, f16, bf16 or f8e4m3 (a scale for each token and kv head)
+  int64_t kv_memory_bytes = 0;   // of the KV pool; 0 = a quarter of the free memory, at most 4 GiB
   bool prefix_cache = true;
 
   int32_t max_context = 0;          // tokens of prompt and output; 0 = the model's own

@@ -52,12 +52,18 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(std::shared_ptr<const G
   return runner;
 }
 
+KvLayout KvLayoutOf(const ModelConfig& config, const EngineOptions& options) {
+  return {
+      .num_layers = config.num_layers,
+      .num_kv_heads = config.num_kv_heads,
+      .head_dim = config.head_dim,
+      .dtype = options.kv_dtype,
+      .page_size = options.page_size,
+      .scaling = options.kv_dtype == DType::kF8E4M3 ? KvScaling::kPerTokenHead : KvScaling::kNone};
+}
+
 Status ModelRunner::CreateKv(const EngineOptions& options) {
-  const KvLayout layout = {.num_layers = config().num_layers,
-                           .num_kv_heads = config().num_kv_heads,
-                           .head_dim = config().head_dim,
-                           .dtype = options.kv_dtype,
-                           .page_size = options.page_size};
+  const KvLayout layout = KvLayoutOf(config(), options);
   QUIRE_RETURN_IF_ERROR(layout.Validate());
   std::string reason;
   QUIRE_ASSIGN_OR_RETURN(

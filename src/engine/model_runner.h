@@ -15,6 +15,9 @@
 
 namespace quire {
 
+// The layout of the pages that a model is served from.
+KvLayout KvLayoutOf(const ModelConfig& config, const EngineOptions& options);
+
 // One thread at a time.
 class ModelRunner {
  public:

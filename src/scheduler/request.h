@@ -57,6 +57,8 @@ class Request {
   RequestState state() const { return state_; }
 
   const std::vector<int32_t>& tokens() const { return tokens_; }
+  std::span<const int32_t> prompt() const { return std::span(tokens_).first(num_prompt_); }
+  std::span<const int32_t> output() const { return std::span(tokens_).subspan(num_prompt_); }
   int32_t num_tokens() const { return static_cast<int32_t>(tokens_.size()); }
   int32_t num_prompt() const { return num_prompt_; }
   int32_t num_generated() const { return num_tokens() - num_prompt_; }

@@ -26,6 +26,8 @@ struct Step {
   std::vector<Sequence> sequences;        // [B]
   std::vector<SamplingParams> sampling;   // [R]
   std::vector<int64_t> sample_positions;  // [R] tokens drawn before: the draw's counter
+  // [R] the tokens of those requests, for penalties; valid until the step's Commit.
+  std::vector<TokenHistory> history;
 };
 
 // Something that a client should hear of a request: a token, its end, or both.

@@ -35,6 +35,7 @@ void StepBuilder::Add(const Request& request, const PageTable& table, int32_t ro
     batch.logit_rows.push_back(batch.num_tokens() - 1);
     step_.sampling.push_back(request.sampling());
     step_.sample_positions.push_back(request.num_generated());
+    step_.history.push_back({request.prompt(), request.output()});
   }
 }
 

@@ -336,6 +336,19 @@ std::optional<ApiError> CheckPrompt(const ModelInfo& model, const GenerationProm
   return std::nullopt;
 }
 
+std::optional<ApiError> CheckBias(const ModelInfo& model, const SamplingParams& sampling) {
+  for (const TokenBias& entry : sampling.logit_bias) {
+    if (entry.token < model.tokenizer->vocab_size()) continue;
+    ApiError error;
+    error.param = "logit_bias";
+    error.message = StrCat("field \"logit_bias\" names the token id ", entry.token,
+                           "; this model's ids are 0 to ", model.tokenizer->vocab_size() - 1);
+    error.code = "invalid_value";
+    return error;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::optional<ApiError> CheckReady(const ServerContext& context) {
@@ -374,6 +387,9 @@ std::optional<ApiError> CheckModel(const ServerContext& context, const std::stri
 
 void StartGeneration(ServerContext& context, GenerationPlan plan,
                      std::shared_ptr<Responder> responder) {
+  if (auto error = CheckBias(context.engine.model(), plan.fields.sampling)) {
+    return responder->Send(ApiErrorResponse(*error));
+  }
   for (const GenerationPrompt& prompt : plan.prompts) {
     if (auto error = CheckPrompt(context.engine.model(), prompt, plan.prompt_field)) {
       return responder->Send(ApiErrorResponse(*error));

@@ -1,5 +1,6 @@
 #include "server/generation_fields.h"
 
+#include <charconv>
 #include <limits>
 #include <nlohmann/json.hpp>
 
@@ -9,6 +10,28 @@ namespace {
 
 constexpr int64_t kInt32Max = std::numeric_limits<int32_t>::max();
 
+// {"token id": bias, ...}
+void ReadLogitBias(FieldReader& reader, SamplingParams& sampling) {
+  const Json* biases = reader.Find("logit_bias");
+  if (biases == nullptr) return;
+  if (!biases->is_object()) return reader.FailType("logit_bias", *biases, "an object");
+  FieldReader inner(*biases, "logit_bias.");
+  for (const auto& [key, value] : biases->items()) {
+    TokenBias entry;
+    const char* end = key.data() + key.size();
+    const auto parsed = std::from_chars(key.data(), end, entry.token);
+    if (parsed.ec != std::errc() || parsed.ptr != end || entry.token < 0) {
+      return reader.Fail("logit_bias",
+                         StrCat("field \"logit_bias\" has the key \"", key,
+                                "\"; keys are token ids, integers from 0"),
+                         "invalid_value");
+    }
+    inner.Number(key, -100.0, 100.0, false, &entry.bias);
+    if (!inner.ok()) return reader.Fail("logit_bias", inner.error().message, inner.error().code);
+    sampling.logit_bias.push_back(entry);
+  }
+}
+
 void ReadSampling(FieldReader& reader, GenerationFields& fields) {
   SamplingParams& sampling = fields.sampling;
   reader.Number("temperature", 0.0, 2.0, false, &sampling.temperature);
@@ -17,6 +40,10 @@ void ReadSampling(FieldReader& reader, GenerationFields& fields) {
   int64_t top_k = 0;
   reader.Integer("top_k", -1, kInt32Max, &top_k);  // -1 and 0 = off
   sampling.top_k = static_cast<int32_t>(top_k);
+  reader.Number("presence_penalty", -2.0, 2.0, false, &sampling.presence_penalty);
+  reader.Number("frequency_penalty", -2.0, 2.0, false, &sampling.frequency_penalty);
+  reader.Number("repetition_penalty", 0.0, 10.0, true, &sampling.repetition_penalty);
+  ReadLogitBias(reader, sampling);
   if (reader.Find("seed") != nullptr) {
     int64_t seed = 0;
     reader.Integer("seed", std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max(),
@@ -66,10 +93,8 @@ void ReadStream(FieldReader& reader, GenerationFields& fields) {
 void RefuseUnsupported(FieldReader& reader) {
   const Json none = Json::array();
   const Json empty = Json::object();
-  for (const char* name : {"presence_penalty", "frequency_penalty", "min_tokens"}) {
-    reader.Refuse(name, {Json(0)});
-  }
-  for (const char* name : {"repetition_penalty", "length_penalty"}) reader.Refuse(name, {Json(1)});
+  reader.Refuse("min_tokens", {Json(0)});
+  reader.Refuse("length_penalty", {Json(1)});
   for (const char* name : {"tools", "functions", "bad_words", "allowed_token_ids"}) {
     reader.Refuse(name, {none});
   }
@@ -90,7 +115,6 @@ void RefuseUnsupported(FieldReader& reader) {
         "guided_choice", "guided_grammar", "structured_outputs", "grammar", "json_schema"}) {
     reader.Refuse(name, {});
   }
-  reader.Refuse("logit_bias", {empty});
   reader.Refuse("chat_template_kwargs", {empty});
   reader.Refuse("modalities", {Json::array({"text"})});
   reader.Refuse("response_format", {Json::object({{"type", "text"}})});

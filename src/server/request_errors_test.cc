@@ -74,6 +74,12 @@ TEST(RequestErrorsTest, OutOfRangeNamesTheRange) {
       {R"({"seed":18446744073709551615})", "seed", "is 18446744073709551615"},
       {R"({"top_logprobs":21,"logprobs":true})", "top_logprobs", "from 0 to 20"},
       {R"({"top_logprobs":2})", "top_logprobs", "needs \"logprobs\""},
+      {R"({"presence_penalty":2.5})", "presence_penalty", "at least -2 and at most 2"},
+      {R"({"frequency_penalty":"x"})", "frequency_penalty", "must be a number"},
+      {R"({"repetition_penalty":0})", "repetition_penalty", "greater than 0"},
+      {R"({"logit_bias":[1]})", "logit_bias", "must be an object"},
+      {R"({"logit_bias":{"hi":1}})", "logit_bias", "keys are token ids"},
+      {R"({"logit_bias":{"5":101}})", "logit_bias", "at most 100"},
       {R"({"stop":""})", "stop", "empty string"},
       {R"({"stop":["1","2","3","4","5","6","7","8","9","10","11","12","13","14","15","16","17"]})",
        "stop", "has 17 entries; it may have at most 16"},
@@ -85,13 +91,9 @@ TEST(RequestErrorsTest, OutOfRangeNamesTheRange) {
 
 TEST(RequestErrorsTest, WhatIsNotSupportedIsNamed) {
   const char* const fields[] = {
-      R"({"presence_penalty":0.5})",
-      R"({"frequency_penalty":-1})",
-      R"({"logit_bias":{"5":1}})",
       R"({"tools":[{"type":"function"}]})",
       R"({"tool_choice":"required"})",
       R"({"response_format":{"type":"json_object"}})",
-      R"({"repetition_penalty":1.1})",
       R"({"modalities":["text","audio"]})",
       R"({"audio":{}})",
       R"({"min_tokens":4})",

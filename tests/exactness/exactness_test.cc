@@ -25,12 +25,12 @@ void ExpectPrefixOf(const Trace& found, const Trace& whole, const ExactnessPlan:
   }
 }
 
-void RunPlans(const std::string& model_path, uint64_t salt) {
+void RunPlans(const std::string& model_path, DType kv_dtype, int plans, uint64_t salt) {
   std::mt19937_64 random(TestSeed() + salt);
-  const Workload workload(model_path, kRequests, random);
+  const Workload workload(model_path, kv_dtype, kRequests, random);
   uint64_t preemptions = 0;
   uint64_t cached_tokens = 0;
-  for (int i = 0; i < kPlansPerModel; ++i) {
+  for (int i = 0; i < plans; ++i) {
     const ExactnessPlan plan = workload.DrawPlan(random);
     SCOPED_TRACE(StrCat("plan ", i, ": ", Describe(plan)));
     const Workload::Served served = workload.Serve(plan);
@@ -41,20 +41,24 @@ void RunPlans(const std::string& model_path, uint64_t salt) {
     preemptions += served.preemptions;
     cached_tokens += served.cached_tokens;
   }
-  std::printf("%d plans, %llu preemptions, %llu tokens from the prefix cache\n", kPlansPerModel,
+  std::printf("%d plans, %llu preemptions, %llu tokens from the prefix cache\n", plans,
               static_cast<unsigned long long>(preemptions),
               static_cast<unsigned long long>(cached_tokens));
-  if (kPlansPerModel < kPlansThatMeetAll) return;
+  if (plans < kPlansThatMeetAll) return;
   EXPECT_GT(preemptions, 0u) << "no plan preempted: the plans test too little";
   EXPECT_GT(cached_tokens, 0u) << "no plan hit the prefix cache: the plans test too little";
 }
 
 TEST(Exactness, SmolLm2Plans) {
-  RunPlans(QUIRE_SMOLLM2_GGUF, 1);
+  RunPlans(QUIRE_SMOLLM2_GGUF, DType::kF16, kPlansPerModel, 1);
+}
+
+TEST(Exactness, SmolLm2PlansOnAFloat8Cache) {
+  RunPlans(QUIRE_SMOLLM2_GGUF, DType::kF8E4M3, kPlansPerModel / 4, 3);
 }
 
 TEST(Exactness, Gemma3Plans) {
-  RunPlans(QUIRE_GEMMA3_GGUF, 2);
+  RunPlans(QUIRE_GEMMA3_GGUF, DType::kF16, kPlansPerModel, 2);
 }
 
 }  // namespace

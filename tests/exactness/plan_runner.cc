@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "engine/model_runner.h"
+
 namespace quire {
 
 namespace {
@@ -61,8 +63,7 @@ int64_t KvBytes(const std::string& model_path, int64_t tokens, const EngineOptio
   EXPECT_TRUE(file.ok()) << file.status().message();
   const auto config = ReadModelConfig(*file);
   EXPECT_TRUE(config.ok()) << config.status().message();
-  const KvLayout layout = {config->num_layers, config->num_kv_heads, config->head_dim,
-                           options.kv_dtype, options.page_size};
+  const KvLayout layout = KvLayoutOf(*config, options);
   return (tokens + options.page_size - 1) / options.page_size * layout.BytesPerPage();
 }
 
@@ -79,8 +80,8 @@ std::string Describe(const ExactnessPlan& plan) {
   return text;
 }
 
-Workload::Workload(std::string model_path, size_t count, std::mt19937_64& random)
-    : model_path_(std::move(model_path)) {
+Workload::Workload(std::string model_path, DType kv_dtype, size_t count, std::mt19937_64& random)
+    : model_path_(std::move(model_path)), kv_dtype_(kv_dtype) {
   const std::vector<int32_t> shared = DrawTokens(random, 300);
   for (size_t i = 0; i < count; ++i) {
     RequestSpec request;
@@ -94,6 +95,8 @@ Workload::Workload(std::string model_path, size_t count, std::mt19937_64& random
     request.sampling.temperature = i % 2 == 0 ? 0.0f : 0.9f;
     request.sampling.top_p = i % 4 == 1 ? 0.9f : 1.0f;
     request.sampling.top_k = i % 4 == 3 ? 50 : 0;
+    request.sampling.repetition_penalty = i % 5 == 2 ? 1.2f : 1.0f;
+    request.sampling.frequency_penalty = i % 5 == 3 ? 0.5f : 0.0f;
     request.sampling.seed = random();
     request.max_new_tokens =
         static_cast<int32_t>(grows ? Draw(random, 20, 30) : Draw(random, 1, 8));
@@ -146,6 +149,7 @@ Workload::Served Workload::Serve(const ExactnessPlan& plan) const {
   Served served;
   served.traces.resize(plan.arrivals.size());
   EngineOptions options = OptionsOf(plan, model_path_);
+  options.kv_dtype = kv_dtype_;
   options.kv_memory_bytes = KvBytes(model_path_, plan.kv_tokens, options);
   options.on_logits = [&](uint64_t id, int64_t index, std::span<const float> logits) {
     std::vector<uint64_t>& hashes = served.traces[id].logit_hashes;

@@ -42,8 +42,8 @@ std::string Describe(const ExactnessPlan& plan);
 class Workload {
  public:
   // `count` requests drawn from `random`: prompts of words of the model's vocabulary, many sharing
-  // prefixes, greedy and sampled.
-  Workload(std::string model_path, size_t count, std::mt19937_64& random);
+  // prefixes, greedy and sampled, some with penalties. All are served from a cache of `kv_dtype`.
+  Workload(std::string model_path, DType kv_dtype, size_t count, std::mt19937_64& random);
 
   size_t size() const { return requests_.size(); }
   const Trace& Alone(size_t request) const { return alone_[request]; }
@@ -63,6 +63,7 @@ class Workload {
   int64_t LargestRequest(const ExactnessPlan& plan) const;
 
   std::string model_path_;
+  DType kv_dtype_;
   std::vector<RequestSpec> requests_;
   std::vector<Trace> alone_;
 };

@@ -178,6 +178,24 @@ TEST_F(ServerEndToEndTest, LogprobsOfAGreedyAnswerAreTheLargest) {
   EXPECT_EQ(text, Content(answer));
 }
 
+TEST_F(ServerEndToEndTest, BiasAndPenaltiesChangeTheAnswer) {
+  const TestJson question = Question("Say yes.", 6);
+  const TestJson plain = Ask(question);
+  TestJson biased = question;
+  biased["logit_bias"] = {{"28", 100}};  // a plain token, in every place
+  const std::string text = Ask(biased)["choices"][0]["message"]["content"];
+  ASSERT_GE(text.size(), 6u);
+  EXPECT_EQ(text, std::string(text.size(), text[0]));
+  biased["frequency_penalty"] = 2.0;
+  biased["repetition_penalty"] = 10.0;
+  EXPECT_NE(Ask(biased)["choices"][0]["message"]["content"], text);
+  EXPECT_EQ(Ask(question)["choices"], plain["choices"]);
+  biased["logit_bias"] = {{"999999", 1}};
+  const TestResponse refused = Post(server_->port(), "/v1/chat/completions", biased.dump());
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_NE(refused.body.find("names the token id 999999"), std::string::npos) << refused.body;
+}
+
 TEST_F(ServerEndToEndTest, DrainFinishesWhatRuns) {
   TestJson question = Question("Tell me a story.", 30);
   question["stream"] = true;
