@@ -5,9 +5,10 @@
 #               is enabled.
 include(GoogleTest)
 
-# quire_add_room(NAME [LIBRARIES lib...] [TEST_LIBRARIES lib...] [TEST_LABEL label])
+# quire_add_room(NAME [LIBRARIES lib...] [TEST_LIBRARIES lib...] [TEST_LABEL label]
+#   [TESTS_PER_SUITE])
 function(quire_add_room name)
-  cmake_parse_arguments(ARG "" "TEST_LABEL" "LIBRARIES;TEST_LIBRARIES" ${ARGN})
+  cmake_parse_arguments(ARG "TESTS_PER_SUITE" "TEST_LABEL" "LIBRARIES;TEST_LIBRARIES" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cc)
   set(tests ${sources})
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")
@@ -27,8 +28,12 @@ function(quire_add_room name)
     if(NOT ARG_TEST_LABEL)
       set(ARG_TEST_LABEL unit)
     endif()
+    set(per_suite "")
+    if(ARG_TESTS_PER_SUITE)
+      set(per_suite PER_SUITE)
+    endif()
     quire_add_test(quire_${name}_test LABEL ${ARG_TEST_LABEL} SOURCES ${tests}
-      LIBRARIES quire_${name} ${ARG_TEST_LIBRARIES})
+      LIBRARIES quire_${name} ${ARG_TEST_LIBRARIES} ${per_suite})
   endif()
   if(QUIRE_BUILD_BENCHMARKS AND benches)
     add_executable(quire_${name}_bench ${benches})
@@ -37,10 +42,11 @@ function(quire_add_room name)
   endif()
 endfunction()
 
-# quire_add_test(NAME LABEL label SOURCES file... LIBRARIES lib... [TIMEOUT seconds]): one
-# GoogleTest program; each of its cases is a ctest of that label.
+# quire_add_test(NAME LABEL label SOURCES file... LIBRARIES lib... [TIMEOUT seconds] [PER_SUITE]):
+# one GoogleTest program; each of its cases, or with PER_SUITE each of its suites, is a ctest of
+# that label.
 function(quire_add_test name)
-  cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "SOURCES;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(ARG "PER_SUITE" "LABEL;TIMEOUT" "SOURCES;LIBRARIES" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 300)
   endif()
@@ -49,6 +55,15 @@ function(quire_add_test name)
   endif()
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_LIBRARIES} GTest::gmock GTest::gtest_main)
+  if(ARG_PER_SUITE)
+    set(list ${CMAKE_CURRENT_BINARY_DIR}/${name}_suites.cmake)
+    add_custom_command(TARGET ${name} POST_BUILD BYPRODUCTS ${list}
+      COMMAND ${CMAKE_COMMAND} -D PROGRAM=$<TARGET_FILE:${name}> -D OUTPUT=${list}
+        -D LABEL=${ARG_LABEL} -D TIMEOUT=${ARG_TIMEOUT}
+        -P ${PROJECT_SOURCE_DIR}/cmake/discover_suites.cmake)
+    set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${list})
+    return()
+  endif()
   gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60
     PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
 endfunction()

@@ -14,6 +14,8 @@ usage: ./dev COMMAND [ARGUMENTS]        ./dev COMMAND --help says more
   build      build the quire binary of one preset and print its path
   format     format the C++ sources
   tidy       check style: formatting, names, layout, shell scripts
+  docs       write docs/operators.md from the operators' implementation lists
+  mutants    plant known defects and show that the tests notice each
   install    only install what a build needs
 
 Installing touches Debian packages (through apt-get, with sudo if not root) and the folders .deps/
@@ -168,7 +170,8 @@ command_test() {
   report="$ROOT/build/$preset/test_report.xml"
   rm -f "$report"
   ctest --test-dir "$ROOT/build/$preset" --parallel "$(nproc)" --output-on-failure \
-    --no-tests=error --output-junit "$report" "${arguments[@]}" || status=$?
+    --test-output-size-passed 65536 --no-tests=error --output-junit "$report" "${arguments[@]}" ||
+    status=$?
   /usr/bin/python3 -B "$ROOT/tools/dev/test_summary.py" "$report" || status=1
   return "$status"
 }
@@ -226,7 +229,7 @@ bench_peer() {
 
 # The C++ files that are ours, null-separated.
 cpp_files() {
-  find "$ROOT/src" "$ROOT/apps" "$ROOT/tests" \
+  find "$ROOT"/{src,apps,tests,tools,bindings} \
     \( -name '*.h' -o -name '*.cc' -o -name '*.cu' -o -name '*.cuh' \) -print0
 }
 
@@ -234,8 +237,8 @@ help_format() {
   cat <<'TEXT'
 usage: ./dev format [--check]
 
-Formats every C++ file of src/, apps/ and tests/ with the pinned clang-format. --check changes
-nothing, names the files that differ and fails if there are any.
+Formats every C++ file of src/, apps/, tests/, tools/ and bindings/ with the pinned clang-format.
+--check changes nothing, names the files that differ and fails if there are any.
 TEXT
 }
 command_format() {
@@ -248,6 +251,36 @@ command_format() {
   local mode=(-i)
   [[ ${1:-} != --check ]] || mode=(--dry-run --Werror --ferror-limit=1)
   cpp_files | xargs -0 -r -n 20 -P "$(nproc)" "$ROOT/.deps/venv/bin/clang-format" "${mode[@]}"
+}
+
+help_docs() {
+  cat <<'TEXT'
+usage: ./dev docs
+
+Writes docs/operators.md: every operator, its implementations and their types, from the lists that
+the build makes. The test docs.operators fails while the page is behind them.
+TEXT
+}
+command_docs() {
+  [[ $# -eq 0 ]] || usage_error "docs takes no arguments; got: $*"
+  install_all
+  build_preset cpu-release operators_page
+  "$ROOT/build/cpu-release/tools/operators_page" "$ROOT/src/ops" >"$ROOT/docs/operators.md.part"
+  mv "$ROOT/docs/operators.md.part" "$ROOT/docs/operators.md"
+  say "docs/operators.md is written"
+}
+
+help_mutants() {
+  cat <<'TEXT'
+usage: ./dev mutants [NAME...]
+
+Plants the defects of tools/mutants/mutants.toml one by one in a copy of the tree (build/mutants),
+builds it and shows that the tests named there fail. Exits 0 only if every defect was noticed.
+TEXT
+}
+command_mutants() {
+  install_all
+  /usr/bin/python3 -B "$ROOT/tools/mutants/mutants.py" "$@"
 }
 
 help_tidy() {

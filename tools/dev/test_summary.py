@@ -1,6 +1,8 @@
 """Sums up a JUnit report of ctest: lists the tests that failed or were skipped, then one last line,
-`N passed, M failed`. Exits 1 if a test failed or none ran."""
+`N passed, M failed`. A ctest that runs a whole suite of GoogleTest counts as many tests as the
+suite says. Exits 1 if a test failed or none ran."""
 
+import re
 import sys
 from xml.etree import ElementTree
 
@@ -14,15 +16,34 @@ def outcome(case):
     return "passed"
 
 
+def cases_of_suite(case):
+    """How many tests GoogleTest says that passed and were skipped in a suite run in brief mode; a
+    test that does not say is one."""
+    output = case.findtext("system-out") or ""
+    counts = {}
+    for kind in ("PASSED", "SKIPPED", "FAILED"):
+        found = re.findall(rf"^\[  {kind} *\] (\d+) tests?[.,]", output, re.MULTILINE)
+        counts[kind] = sum(int(number) for number in found)
+    return counts if any(counts.values()) else None
+
+
 def summary(xml_text):
     """The lines to print and the exit status."""
     names = {"passed": [], "failed": [], "skipped": []}
+    counts = {"passed": 0, "failed": 0}
     for case in ElementTree.fromstring(xml_text).iter("testcase"):
         names[outcome(case)].append(case.get("name"))
+        suite = cases_of_suite(case)
+        if suite is None:
+            suite = {kind.upper(): int(kind == outcome(case)) for kind in names}
+        elif suite["SKIPPED"] > 0:
+            names["skipped"].append(f"{suite['SKIPPED']} of {case.get('name')}")
+        counts["passed"] += suite["PASSED"]
+        counts["failed"] += suite["FAILED"]
     lines = [f"{kind}: {name}" for kind in ("skipped", "failed") for name in names[kind]]
-    passed, failed = len(names["passed"]), len(names["failed"])
-    lines.append(f"{passed} passed, {failed} failed")
-    return lines, 0 if passed > 0 and failed == 0 else 1
+    failed = max(counts["failed"], len(names["failed"]))
+    lines.append(f"{counts['passed']} passed, {failed} failed")
+    return lines, 0 if counts["passed"] > 0 and failed == 0 else 1
 
 
 def main():
