@@ -166,6 +166,7 @@ command_test() {
   ensure_default_model
   ensure_gemma_model
   ensure_checkers
+  ensure_python_package_tools
   build_preset "$preset" all
   report="$ROOT/build/$preset/test_report.xml"
   rm -f "$report"

@@ -125,6 +125,24 @@ ensure_checkers() {
   touch "$ROOT/.deps/venv/.checkers-$key"
 }
 
+# What ./dev test builds the Python package with: .deps/python.
+ensure_python_package_tools() {
+  local key folder="$ROOT/.deps/python"
+  key=$(file_key "$ROOT/tools/dev/pypi/python_package.txt")
+  [[ ! -e $folder/.ready-$key ]] || return 0
+  run_logged "making a Python environment for the operators' package" make_package_tools "$folder" \
+    "$key"
+}
+
+make_package_tools() {
+  local folder=$1 key=$2
+  rm -rf "$folder"
+  /usr/bin/python3 -m venv "$folder" &&
+    "$folder/bin/pip" install --disable-pip-version-check --no-deps --require-hashes \
+      -r "$ROOT/tools/dev/pypi/python_package.txt" &&
+    touch "$folder/.ready-$key"
+}
+
 # install_all: everything that a build needs. One ./dev at a time.
 install_all() {
   mkdir -p "$ROOT/.deps"

@@ -22,7 +22,7 @@ def compiled_files(build_folder):
     """The sources of ours that the build compiles, the largest first: they take the longest."""
     commands = json.loads((pathlib.Path(build_folder) / "compile_commands.json").read_text())
     files = {pathlib.Path(command["directory"], command["file"]) for command in commands}
-    ours = [ROOT / folder for folder in ("src", "apps", "tests")]
+    ours = [ROOT / folder for folder in ("src", "apps", "tests", "tools", "bindings")]
     files = [file for file in files if any(folder in file.parents for folder in ours)]
     return sorted(files, key=lambda file: (-file.stat().st_size, str(file)))
 

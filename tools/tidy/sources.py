@@ -5,9 +5,9 @@ import pathlib
 import re
 
 CPP_SUFFIXES = {".h", ".cc", ".cu", ".cuh"}
-CPP_FOLDERS = ("src", "apps", "tests")
+CPP_FOLDERS = ("src", "apps", "tests", "tools", "bindings")
 # Checked as text alone.
-TEXT_FOLDERS = ("src", "apps", "tests", "bench", "cmake", "docs", "tools")
+TEXT_FOLDERS = ("src", "apps", "tests", "bench", "bindings", "cmake", "docs", "tools")
 TEXT_SUFFIXES = CPP_SUFFIXES | {".py", ".sh", ".cmake", ".md", ".txt"}
 
 _TOKENS = re.compile(
