@@ -180,10 +180,13 @@ command_test() {
 help_bench() {
   cat <<'TEXT'
 usage: ./dev bench [latency|throughput] [OPTIONS OF quire bench]
+       ./dev bench operators [OPTIONS OF GOOGLE BENCHMARK]
        ./dev bench --peer [OPTIONS OF bench/compare_llamacpp.py]
 
 Builds the release binary and measures prefill and decode speed of the default model (or of --model
-FILE); without a name, both one stream (latency) and 32 streams (throughput). --peer builds
+FILE); without a name, both one stream (latency) and 32 streams (throughput). operators measures
+every operator of src/ops by itself, e.g. --benchmark_filter='copy_pages.*'; of_copy is the share
+of this machine's copy bandwidth. --peer builds
 llama.cpp (PyPI's llama-cpp-python source package) outside this tree, once, runs both engines in
 turn on the same model and threads, and prints one table. --peer --help lists its options.
 TEXT
@@ -196,6 +199,7 @@ command_bench() {
   fi
   case ${1:-} in
     latency | throughput) bench_one "$@" ;;
+    operators) bench_operators "${@:2}" ;;
     *)
       bench_one latency "$@"
       bench_one throughput "$@"
@@ -214,6 +218,12 @@ bench_one() {
     model=(--model "$ROOT/$DEFAULT_MODEL")
   fi
   "$(quire_binary cpu-release)" bench "$name" "${model[@]}" "$@"
+}
+
+bench_operators() {
+  install_all
+  build_preset cpu-bench quire_ops_bench
+  "$ROOT/build/cpu-bench/src/quire_ops_bench" "$@"
 }
 
 bench_peer() {
