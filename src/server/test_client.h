@@ -1,5 +1,5 @@
 // TestClient: a blocking HTTP client that shows every byte, for tests. A read that gets nothing for
-// a minute fails. For tests only: no product code includes this.
+// five minutes fails. For tests only: no product code includes this.
 #pragma once
 
 #include <arpa/inet.h>
@@ -36,7 +36,7 @@ class TestClient {
     if (receive_buffer > 0) {
       setsockopt(socket_, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof(receive_buffer));
     }
-    const timeval patience{60, 0};
+    const timeval patience{300, 0};
     setsockopt(socket_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     sockaddr_in address{};
     address.sin_family = AF_INET;
@@ -131,7 +131,8 @@ class TestClient {
   bool Fill() {
     char bytes[16384];
     const ssize_t count = recv(socket_, bytes, sizeof(bytes), 0);
-    QUIRE_CHECK(count >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) << "no byte for a minute";
+    QUIRE_CHECK(count >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK))
+        << "no byte for five minutes";
     if (count <= 0) return false;
     buffer_.append(bytes, static_cast<size_t>(count));
     return true;
