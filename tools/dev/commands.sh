@@ -171,8 +171,8 @@ command_test() {
   report="$ROOT/build/$preset/test_report.xml"
   rm -f "$report"
   ctest --test-dir "$ROOT/build/$preset" --parallel "$(nproc)" --output-on-failure \
-    --test-output-size-passed 16777216 --no-tests=error --output-junit "$report" "${arguments[@]}" ||
-    status=$?
+    --test-output-size-passed 16777216 --no-tests=error --output-junit "$report" \
+    "${arguments[@]}" || status=$?
   /usr/bin/python3 -B "$ROOT/tools/dev/test_summary.py" "$report" || status=1
   return "$status"
 }
