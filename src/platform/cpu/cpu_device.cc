@@ -98,12 +98,7 @@ Result<Buffer> CpuDevice::Allocate(size_t bytes) {
     return ResourceExhausted("cannot allocate ", bytes, " bytes of host memory; this machine has ",
                              properties_.total_memory);
   }
-  const size_t rounded = (bytes + Buffer::kAlignment - 1) / Buffer::kAlignment * Buffer::kAlignment;
-  void* data = std::aligned_alloc(Buffer::kAlignment, std::max(rounded, Buffer::kAlignment));
-  if (data == nullptr) {
-    return ResourceExhausted("cannot allocate ", bytes, " bytes of host memory");
-  }
-  return Buffer(data, bytes, place(), [](void* p, size_t) { std::free(p); });
+  return memory_.Allocate(bytes);
 }
 
 Result<size_t> CpuDevice::AvailableMemory() const {

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "base/thread_pool.h"
+#include "platform/cpu/host_memory.h"
 #include "platform/device.h"
 
 namespace quire {
@@ -50,6 +51,7 @@ class CpuDevice final : public Device {
   CpuIsa isa_;
   bool has_bf16_products_;
   DeviceProperties properties_;
+  HostMemory memory_;
 };
 
 // Operators on this stream run before they return, on the stream's threads.

@@ -2,9 +2,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstring>
+#include <fstream>
 #include <limits>
+#include <vector>
 
 namespace quire {
 namespace {
@@ -55,6 +58,52 @@ TEST(CpuDeviceTest, AllocatesAlignedMemory) {
     EXPECT_EQ(reinterpret_cast<uintptr_t>(buffer->data()) % Buffer::kAlignment, 0U);
     std::memset(buffer->data(), 1, bytes);
   }
+}
+
+// Sizes on both sides of what lies alone, in a region, and in pages of its own.
+TEST(CpuDeviceTest, BuffersOfAllSizesStandApart) {
+  constexpr size_t kKib = 1024;
+  auto device = CpuDevice::Create(1);
+  std::vector<Buffer> buffers;
+  for (int round = 0; round < 3; ++round) {
+    for (const size_t kib : {1, 63, 64, 65, 2048, 16 * 1024, 16 * 1024 + 1, 33 * 1024}) {
+      Result<Buffer> buffer = (*device)->Allocate(kib * kKib + static_cast<size_t>(round));
+      ASSERT_TRUE(buffer.ok());
+      buffers.push_back(*std::move(buffer));
+    }
+  }
+  for (size_t i = 0; i < buffers.size(); ++i) {
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(buffers[i].data()) % Buffer::kAlignment, 0U);
+    std::memset(buffers[i].data(), static_cast<int>(i), buffers[i].bytes());
+  }
+  device->reset();  // buffers outlive it
+  for (size_t i = 0; i < buffers.size(); ++i) {
+    const auto* bytes = static_cast<const unsigned char*>(buffers[i].data());
+    EXPECT_EQ(bytes[0], i);
+    EXPECT_EQ(bytes[buffers[i].bytes() - 1], i);
+  }
+}
+
+// The address space that this process has mapped.
+int64_t MappedPages() {
+  int64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  return pages;
+}
+
+TEST(CpuDeviceTest, MemoryOfFreedBuffersGoesBack) {
+  const auto device = CpuDevice::Create(1);
+  const int64_t before = MappedPages();
+  for (int round = 0; round < 10; ++round) {
+    std::vector<Buffer> buffers;
+    for (int i = 0; i < 64; ++i) {
+      Result<Buffer> buffer = (*device)->Allocate(size_t{12} << 20);
+      ASSERT_TRUE(buffer.ok()) << buffer.status().message();
+      buffers.push_back(*std::move(buffer));
+    }
+  }
+  const int64_t bytes = (MappedPages() - before) * ::sysconf(_SC_PAGE_SIZE);
+  EXPECT_LE(bytes, 64 << 20);  // the region that the next buffers come from
 }
 
 TEST(CpuDeviceTest, RefusesMoreThanTheMachineHas) {
