@@ -1,7 +1,6 @@
 // The panel kernels for AVX-512 with VNNI: one register holds 16 output features, a tile's rows
 // take one integer and one fp32 accumulator each.
 #include "ops/linear/cpu_kernels.h"
-#include "ops/linear/row_codes.h"
 #include "platform/cpu/isa_targets.h"
 
 #if QUIRE_HAVE_X86
@@ -66,6 +65,15 @@ inline void AddSubgroup(const uint8_t* w, const uint8_t* x, const int32_t* offse
   }
 }
 
+// Fetches what lies kPrefetchDistance ahead of `w`, kBytes of it.
+template <int kBytes>
+inline void PrefetchAhead(const uint8_t* w) {
+  QUIRE_UNROLL
+  for (int byte = 0; byte < kBytes; byte += 64) {
+    __builtin_prefetch(w + kPrefetchDistance + byte);
+  }
+}
+
 template <PanelKind kKind, int kRows>
 void QuantizedRows(const TileProduct& p) {
   constexpr PanelFormat kFormat = FormatOf(kKind);
@@ -78,6 +86,9 @@ void QuantizedRows(const TileProduct& p) {
   const uint8_t* x = p.tile;
   const int32_t* offsets = p.offsets;
   for (int64_t g = 0; g < p.groups; ++g) {
+    if constexpr (kRows <= kStreamedRows) {
+      PrefetchAhead<kFormat.GroupBytes()>(w);
+    }
     AddSubgroup<kFormat, kRows, 0>(w, x, offsets, acc);
     if constexpr (kFormat.subgroups == 2) {
       AddSubgroup<kFormat, kRows, 1>(w, x, offsets, acc);
@@ -247,35 +258,6 @@ struct Kernel {
     }
   }
 };
-
-RowScale QuantizeRowAvx512(const float* x, int64_t k, int8_t* codes) {
-  return QuantizeRow<kAvx512Lanes>(x, k, codes);
-}
-
-void QuantizeAvx512(const float* x, int64_t stride, int64_t groups, int rows,
-                    const QuantizedTile& tile) {
-  const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
-  for (int r = 0; r < rows; ++r) {
-    const float* in = x + r * stride;
-    for (int64_t g = 0; g < groups; ++g, in += kGroup) {
-      const __m512 low = _mm512_loadu_ps(in);
-      const __m512 high = _mm512_loadu_ps(in + 16);
-      const __m512i max = _mm512_max_epu32(_mm512_and_si512(_mm512_castps_si512(low), magnitude),
-                                           _mm512_and_si512(_mm512_castps_si512(high), magnitude));
-      const GroupScale scale = ScaleOf(_mm512_reduce_max_epu32(max));
-      // With a zero inverse the codes are zero even where the product is a NaN.
-      const __mmask16 keep = scale.inverse == 0.0f ? 0 : 0xffff;
-      const __m512 inverse = _mm512_set1_ps(scale.inverse);
-      const __m512i low_codes = _mm512_maskz_cvtps_epi32(keep, _mm512_mul_ps(low, inverse));
-      const __m512i high_codes = _mm512_maskz_cvtps_epi32(keep, _mm512_mul_ps(high, inverse));
-      alignas(32) int8_t codes[kGroup];
-      _mm_store_si128(reinterpret_cast<__m128i*>(codes), _mm512_cvtepi32_epi8(low_codes));
-      _mm_store_si128(reinterpret_cast<__m128i*>(codes + 16), _mm512_cvtepi32_epi8(high_codes));
-      StoreGroup(codes, scale.scale, _mm512_reduce_add_epi32(low_codes),
-                 _mm512_reduce_add_epi32(high_codes), g, rows, r, tile);
-    }
-  }
-}
 
 }  // namespace
 

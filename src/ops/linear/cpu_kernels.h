@@ -16,4 +16,9 @@ extern const KernelSet kAvx2Kernels;        // defined on x86-64 only
 extern const KernelSet kAvx512VnniKernels;  // defined on x86-64 only
 KernelSet Avx512Bf16Kernels();              // defined on x86-64 only
 
+// KernelSet::quantize and quantize_row of AVX-512; defined on x86-64 only.
+void QuantizeAvx512(const float* x, int64_t stride, int64_t groups, int rows,
+                    const QuantizedTile& tile);
+RowScale QuantizeRowAvx512(const float* x, int64_t k, int8_t* codes);
+
 }  // namespace quire::ops::linear

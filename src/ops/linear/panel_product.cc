@@ -1,6 +1,7 @@
 #include "ops/linear/panel_product.h"
 
 #include <algorithm>
+#include <span>
 
 #include "ops/cpu_convert.h"
 #include "ops/linear/prepare_rows.h"
@@ -19,12 +20,30 @@ constexpr int64_t kTaskProducts = int64_t{2} << 20;
 struct Cut {
   int64_t block_rows;  // a multiple of kMaxTileRows
   int64_t blocks;
-  int64_t chunk_panels;
-  int64_t chunks;
+  std::span<const int64_t> chunks;  // where they begin, ascending, then the number of panels
 };
 
-// `step` panels at a time make a product.
-Cut CutProduct(int64_t m, int64_t k, int64_t panels, int64_t step, int threads) {
+// The chunks of a block: long ones first, so that a thread streams through neighbouring panels,
+// then ever shorter ones, so that all threads finish together (guided self-scheduling;
+// Polychronopoulos and Kuck, 1987).
+std::span<const int64_t> CutPanels(Workspace& workspace, int64_t panels, int64_t most, int64_t step,
+                                   int threads) {
+  auto* begins = workspace.Allocate<int64_t>(static_cast<size_t>(panels + 1));
+  size_t count = 0;
+  for (int64_t begin = 0; begin < panels;) {
+    begins[count++] = begin;
+    const int64_t fair = (panels - begin) * 3 / (4 * threads);
+    const int64_t chunk = std::clamp<int64_t>(std::min(most, fair), 1, panels);
+    const int64_t whole_steps = (chunk + step - 1) / step * step;
+    begin += whole_steps <= fair ? whole_steps : chunk;
+  }
+  begins[count] = panels;
+  return {begins, count + 1};
+}
+
+// `step` panels at a time make a product. The chunks live in `workspace`.
+Cut CutProduct(Workspace& workspace, int64_t m, int64_t k, int64_t panels, int64_t step,
+               int threads) {
   const int64_t row_bytes = k * 5 / 4 + 1;
   int64_t rows = std::clamp<int64_t>(kBlockBytes / row_bytes, 48, 4096);
   const int64_t wanted_blocks = 4 * threads / panels + 1;  // few panels: more blocks keep all busy
@@ -35,12 +54,16 @@ Cut CutProduct(int64_t m, int64_t k, int64_t panels, int64_t step, int threads) 
   cut.block_rows = (rows + kMaxTileRows - 1) / kMaxTileRows * kMaxTileRows;
   cut.blocks = (m + cut.block_rows - 1) / cut.block_rows;
   const int64_t panel_products = std::min(cut.block_rows, m) * kPanelWidth * k;
-  const int64_t fair = panels * cut.blocks / (4 * threads);
-  cut.chunk_panels = std::clamp<int64_t>(std::min(kTaskProducts / panel_products, fair), 1, panels);
-  const int64_t whole_steps = (cut.chunk_panels + step - 1) / step * step;
-  cut.chunk_panels = whole_steps <= fair ? whole_steps : cut.chunk_panels;
-  cut.chunks = (panels + cut.chunk_panels - 1) / cut.chunk_panels;
+  cut.chunks = CutPanels(workspace, panels, kTaskProducts / panel_products, step, threads);
   return cut;
+}
+
+// Where a task begins nothing has been asked for yet.
+void FetchFirst(const Segment& segment, int64_t panel) {
+  const uint8_t* data = segment.data + panel * segment.panel_bytes;
+  for (int64_t byte = 0; byte < kPrefetchDistance; byte += 64) {
+    __builtin_prefetch(data + byte);
+  }
 }
 
 // A product of one call, with what its kernels read and write.
@@ -68,6 +91,9 @@ class Multiplication {
     product.scale_steps = segment.scale_steps;
     product.out_stride = direct_ ? args_.out.stride(0) : kMaxPanels * kPanelWidth;
     product.accumulate = direct_ && args_.accumulate;
+    if (row_end - row_begin <= kStreamedRows && begin < end) {
+      FetchFirst(segment, begin);
+    }
     for (int64_t panel = begin; panel < end; panel += step) {
       const int64_t count = std::min(step, end - panel);
       const int64_t feature = panel * kPanelWidth;
@@ -152,6 +178,9 @@ Status RunPanels(const KernelSet& set, const OpContext& context, const Args& arg
   if (m == 0 || weight.panels() == 0) {
     return OkStatus();
   }
+  if (m <= kStreamedRows) {
+    FetchFirst(weight.segments()[0], 0);
+  }
   const Workspace::Scope scope(context.workspace);
   const ActivationTiles tiles = PrepareActivations(set, context, args.x, weight);
   const Multiplication multiplication(set, args, tiles);
@@ -160,12 +189,15 @@ Status RunPanels(const KernelSet& set, const OpContext& context, const Args& arg
   for (const Segment& segment : weight.segments()) {
     step = std::max<int64_t>(step, PanelsPerProduct(segment.kind));
   }
-  const Cut cut = CutProduct(m, weight.k(), weight.panels(), step, threads.size());
-  threads.ParallelFor(cut.blocks * cut.chunks, [&](int64_t task, int) {
-    const int64_t row_begin = task / cut.chunks * cut.block_rows;
+  const Cut cut =
+      CutProduct(context.workspace, m, weight.k(), weight.panels(), step, threads.size());
+  const auto chunks = static_cast<int64_t>(cut.chunks.size()) - 1;
+  threads.ParallelFor(cut.blocks * chunks, [&](int64_t task, int) {
+    const int64_t row_begin = task / chunks * cut.block_rows;
     const int64_t row_end = std::min(row_begin + cut.block_rows, m);
-    const int64_t begin = task % cut.chunks * cut.chunk_panels;
-    const int64_t end = std::min(begin + cut.chunk_panels, weight.panels());
+    const auto chunk = static_cast<size_t>(task % chunks);
+    const int64_t begin = cut.chunks[chunk];
+    const int64_t end = cut.chunks[chunk + 1];
     int64_t first = 0;  // panels before this segment
     for (const Segment& segment : weight.segments()) {
       const int64_t last = std::min(end - first, segment.panels);

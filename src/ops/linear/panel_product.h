@@ -18,6 +18,11 @@ inline constexpr int kTileRows[] = {1, 2, 3, 4, 8, 12};
 inline constexpr int kTileSizes = 6;
 inline constexpr int kMaxTileRows = 12;
 
+// A product of so few rows waits for its weights. They are asked for this many bytes early, those
+// of the panels behind the product's own too.
+inline constexpr int kStreamedRows = 4;
+inline constexpr int64_t kPrefetchDistance = 4096;
+
 // The most panels of one product. Several hide the latency of a sum with few rows.
 inline constexpr int kMaxPanels = 4;
 constexpr int PanelsPerProduct(PanelKind kind) {
