@@ -1,5 +1,7 @@
 #include "base/thread_pool.h"
 
+#include <sched.h>
+
 #include <chrono>
 
 #include "base/check.h"
@@ -21,12 +23,48 @@ inline void Pause() {
 #endif
 }
 
+// Where a new worker starts. The system may start it on the core of the thread that creates it,
+// which then spins for it and keeps it from running, until the load is balanced some regions later.
+class Placement {
+ public:
+  Placement() : known_(::sched_getaffinity(0, sizeof(usable_), &usable_) == 0) {}
+
+  // Moves the calling thread to the `index`-th usable core after `start`, and leaves it free to be
+  // moved again. Without effect where the system does not tell or refuses.
+  void MoveTo(int index, int start) const {
+    const int count = known_ ? CPU_COUNT(&usable_) : 0;
+    if (count < 2 || start < 0) {
+      return;
+    }
+    int core = start;
+    for (int steps = index % count; steps > 0;) {
+      core = (core + 1) % CPU_SETSIZE;
+      steps -= CPU_ISSET(core, &usable_) ? 1 : 0;
+    }
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(core, &one);
+    if (::sched_setaffinity(0, sizeof(one), &one) == 0) {
+      ::sched_setaffinity(0, sizeof(usable_), &usable_);
+    }
+  }
+
+ private:
+  cpu_set_t usable_;
+  bool known_;
+};
+
 }  // namespace
 
 ThreadPool::ThreadPool(int threads) {
   QUIRE_CHECK_GE(threads, 1);
+  const Placement placement;
+  const int here = ::sched_getcpu();
   for (int worker = 1; worker < threads; ++worker) {
-    threads_.emplace_back([this, worker] { WorkerLoop(worker); });
+    threads_.emplace_back([this, worker, placement, here] {
+      placement.MoveTo(worker, here);
+      WorkerLoop(worker);
+    });
   }
 }
 
@@ -47,9 +85,10 @@ void ThreadPool::RunRegion(Region region) {
   generation_.notify_all();
   region.call(region.body, 0);
   // Workers that were preempted by the system may be late: after a while give them this core.
+  constexpr int kPausesBeforeYield = 2000;
   for (int spins = 0; running_.load(std::memory_order_acquire) != 0; ++spins) {
     Pause();
-    if (spins > 10000) {
+    if (spins > kPausesBeforeYield) {
       std::this_thread::yield();
     }
   }
