@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
-#include <functional>
 #include <limits>
 #include <numeric>
 
@@ -13,24 +13,43 @@ namespace quire::ops::topk_topp_sampling {
 
 namespace {
 
-constexpr double kEnoughSamples = 256;
+constexpr float kEnoughSamples = 256;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr int64_t kChunk = 4;  // samples beside each other: a cache line less for each
+
 void TakeSamples(const Row& row, float* samples) {
-  for (int64_t i = 0; i < kSamples; ++i) {
-    samples[i] = row.logits[i * row.vocabulary / kSamples];
+  for (int64_t i = 0; i < kSamples; i += kChunk) {
+    std::copy_n(row.logits + i * (row.vocabulary - kChunk) / kSamples, kChunk, samples + i);
   }
 }
 
+// As a probability relative to the largest.
+float RelativeWeight(uint64_t weight) {
+  return static_cast<float>(static_cast<int64_t>(weight)) * static_cast<float>(1 / kWeightOne);
+}
+
+constexpr int32_t kMagnitude = std::numeric_limits<int32_t>::max();
+
+// Numbers in the order of the logits.
+int32_t AscendingBits(float logit) {
+  const auto bits = std::bit_cast<int32_t>(logit);
+  return bits < 0 ? bits ^ kMagnitude : bits;
+}
+
 // How many samples of equal weights would tell as much.
-double EffectiveSamples(const Gathered& samples) {
-  double sum = 0;
-  double squares = 0;
-  for (int64_t i = 0; i < samples.count; ++i) {
-    const auto weight = static_cast<double>(samples.weights[i]);
-    sum += weight;
-    squares += weight * weight;
+float EffectiveSamples(const Gathered& samples) {
+  std::array<float, kChunk> sum = {};
+  std::array<float, kChunk> squares = {};
+  for (int64_t i = 0; i < samples.count; i += kChunk) {
+    for (int64_t lane = 0; lane < kChunk; ++lane) {
+      const float weight = RelativeWeight(samples.weights[i + lane]);
+      sum[lane] += weight;
+      squares[lane] += weight * weight;
+    }
   }
-  return squares > 0 ? sum * sum / squares : 0;
+  const float all = std::accumulate(sum.begin(), sum.end(), 0.0f);
+  const float square = std::accumulate(squares.begin(), squares.end(), 0.0f);
+  return square > 0 ? all * all / square : 0;
 }
 
 // A logit that few blocks' largest are below: about one token of a block is above.
@@ -58,8 +77,25 @@ float EstimateLargest(const Row& row, int64_t count, float* scratch) {
     return -kInfinity;
   }
   TakeSamples(row, scratch);
-  std::nth_element(scratch, scratch + rank, scratch + kSamples, std::greater<>());
-  return scratch[rank];
+  std::array<int32_t, kSamples> bits;
+  std::transform(scratch, scratch + kSamples, bits.begin(), AscendingBits);
+  // Halving the interval and counting has no branch on a logit, which could not be predicted.
+  const auto [least, most] = std::minmax_element(bits.begin(), bits.end());
+  int64_t low = *least;
+  int64_t high = *most;
+  while (low < high) {
+    const auto middle = static_cast<int32_t>((low + high + 1) >> 1);
+    int32_t reached = 0;
+    for (const int32_t bit : bits) {
+      reached += bit >= middle ? 1 : 0;
+    }
+    (reached > rank ? low : high) = reached > rank ? middle : middle - 1;
+    if (reached > rank && reached <= rank + rank / 16) {
+      break;
+    }
+  }
+  const auto found = static_cast<int32_t>(low);
+  return std::bit_cast<float>(found < 0 ? found ^ kMagnitude : found);
 }
 
 WeightEstimate::WeightEstimate(const RowScan& scan, const Row& row, Gathered& scratch)
@@ -67,9 +103,10 @@ WeightEstimate::WeightEstimate(const RowScan& scan, const Row& row, Gathered& sc
   TakeSamples(row, scratch.logits);
   scratch.count = kSamples;
   scan.weigh(row, scratch);
-  const float limit = EffectiveSamples(scratch) < kEnoughSamples ? UsualBlockMax(row) : kInfinity;
+  is_spread_ = EffectiveSamples(scratch) >= kEnoughSamples;
+  const float limit = is_spread_ ? kInfinity : UsualBlockMax(row);
   Add(scratch, static_cast<float>(row.vocabulary) / kSamples, limit);
-  if (limit < kInfinity) {  // a few tokens have most of the weight: these are not left to chance
+  if (!is_spread_) {  // a few tokens have most of the weight: these are not left to chance
     scan.gather(row, {.least = limit, .limit = kInfinity}, scratch);
     scan.weigh(row, scratch);
     Add(scratch, 1.0f, kInfinity);
@@ -84,13 +121,15 @@ WeightEstimate::WeightEstimate(const RowScan& scan, const Row& row, Gathered& sc
 
 // Adds `scale` times the weights of the logits below `limit` to their bins.
 void WeightEstimate::Add(const Gathered& tokens, float scale, float limit) {
-  const float unit = scale * static_cast<float>(1 / kWeightOne);
   for (int64_t i = 0; i < tokens.count; ++i) {
     const float logit = tokens.logits[i];
-    const float weight = logit < limit ? static_cast<float>(tokens.weights[i]) * unit : 0.0f;
+    const float weight = logit < limit ? RelativeWeight(tokens.weights[i]) * scale : 0.0f;
     const float bin = (max_ - logit) * bins_per_unit_;
-    sum_[bin < kBins - 1 ? static_cast<int>(bin) : kBins - 1] += weight;
-    share_of_max_ += logit == max_ ? weight : 0.0f;
+    sum_[bin < kBins - 1 ? static_cast<int>(bin) : kBins - 1] += weight;  // the last for NaN
+  }
+  if (max_ < limit) {
+    const auto count = std::count(tokens.logits, tokens.logits + tokens.count, max_);
+    share_of_max_ += static_cast<float>(count) * scale;
   }
 }
 
@@ -105,15 +144,28 @@ float WeightEstimate::LogitOf(float share) const {
   return std::max(logit, std::numeric_limits<float>::lowest());
 }
 
-float WeightEstimate::DistanceOf(float share, float logit) const {
-  constexpr int kAround = 6;      // bins on either side that tell the density
-  constexpr float kRoom = 1.5f;   // for the error of the density
-  constexpr float kLeast = 0.1f;  // bins
+float WeightEstimate::DensityAt(float logit) const {
   const float place = (max_ - logit) * bins_per_unit_;
   const int bin = place < kBins - 1 ? static_cast<int>(place) : kBins - 1;
-  const int first = std::max(bin - kAround, 0);
-  const int last = std::min(bin + kAround, kBins - 1);
-  const float density = (sum_[last] - sum_[first]) / static_cast<float>(last - first);
+  float density = 0;
+  for (int around = 6; density == 0 && around < 2 * kBins; around *= 2) {  // bins on either side
+    const int first = std::max(bin - around, 0);
+    const int last = std::min(bin + around, kBins - 1);
+    density = (sum_[last] - sum_[first]) / static_cast<float>(last - first);
+  }
+  return density;
+}
+
+float WeightEstimate::Moved(float logit, float share) const {
+  const float density = DensityAt(logit);
+  const float moved = density > 0 ? logit - share / density / bins_per_unit_ : logit;
+  return std::clamp(moved, std::numeric_limits<float>::lowest(), max_);
+}
+
+float WeightEstimate::DistanceOf(float share, float logit) const {
+  constexpr float kRoom = 1.5f;   // for the error of the density
+  constexpr float kLeast = 0.1f;  // bins
+  const float density = DensityAt(logit);
   return density > 0 ? (kRoom * share / density + kLeast) / bins_per_unit_ : kInfinity;
 }
 

@@ -23,6 +23,10 @@ class WeightEstimate {
 
   // A logit above which there is about this share of the weight.
   float LogitOf(float share) const;
+  // `logit` moved by about this share of the weight, down if it is positive.
+  float Moved(float logit, float share) const;
+  // Whether the weight is spread over so many tokens that a part of the row tells more.
+  bool IsSpread() const { return is_spread_; }
   // How far from `logit` to go, down or up, to pass surely a share of the weight that begins there.
   float DistanceOf(float share, float logit) const;
 
@@ -31,8 +35,10 @@ class WeightEstimate {
   static constexpr int kBins = 42 * kBinsPerOctave;  // down to the least weight
 
   void Add(const Gathered& tokens, float scale, float limit);
+  float DensityAt(float logit) const;  // share of the weight of a bin
 
   float max_;
+  bool is_spread_;
   float share_of_max_ = 0;  // of the tokens whose logit is the largest
   float bins_per_unit_;
   std::array<float, kBins> sum_ = {};  // the share of the weight down to the end of a bin

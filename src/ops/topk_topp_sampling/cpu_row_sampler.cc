@@ -16,6 +16,11 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr int64_t kVectorRoom = 16;         // a gather stores whole vectors
 constexpr int64_t kGatherAllAtMost = 4096;  // a vocabulary not worth an estimate
 
+// Which of the tokens with the largest logit, each of weight kWeightOne, reaches `wanted`.
+uint64_t IndexOfLargest(uint64_t wanted) {
+  return (wanted - 1) >> kWeightBits;
+}
+
 uint64_t SumOf(const Gathered& gathered) {
   uint64_t sum = 0;
   for (int64_t i = 0; i < gathered.count; ++i) {
@@ -209,11 +214,19 @@ int32_t RowSampler::DrawUnfiltered(float uniform) {
 // above these two cuts; what is still missing lies in a few tokens beside each, which a second pass
 // finds. Wherever the cuts are, the token is the same.
 int32_t RowSampler::DrawByTopP(float uniform) {
+  constexpr int64_t kSomeBlocks = 2;  // of each group, where they tell enough
   const WeightEstimate estimate(scan_, row_, gathered_);
-  const float logits[kCuts] = {estimate.LogitOf(params_->top_p),
-                               estimate.LogitOf(uniform * params_->top_p)};
+  const float shares[kCuts] = {params_->top_p, uniform * params_->top_p};
+  float logits[kCuts] = {estimate.LogitOf(shares[0]), estimate.LogitOf(shares[1])};
   uint64_t above[kCuts];
-  const uint64_t total = scan_.weights_above(row_, logits, above);
+  if (estimate.IsSpread() && logits[0] < row_.max) {
+    const uint64_t part = scan_.weights_above(row_, kSomeBlocks, logits, above);
+    for (int cut = 0; cut < kCuts && part > 0; ++cut) {
+      const float share = static_cast<float>(above[cut]) / static_cast<float>(part);
+      logits[cut] = estimate.Moved(logits[cut], shares[cut] - share);
+    }
+  }
+  const uint64_t total = scan_.weights_above(row_, kGroupBlocks, logits, above);
   Cut end = {logits[0], above[0], {}};
   Cut draw = {logits[1], above[1], {}};
   const uint64_t wanted = TopPWeight(params_->top_p, total);
@@ -221,15 +234,23 @@ int32_t RowSampler::DrawByTopP(float uniform) {
   PlaceRange(estimate, DrawWeight(uniform, wanted), total, draw);
   const LogitRange ranges[] = {end.range, draw.range};
   found_ = scan_.find_in_ranges(row_, ranges, scratch_.found);
-  const Border last = SelectNear(end, wanted);
-  return TokenOf(SelectNear(draw, DrawWeight(uniform, last.weight)).key);
+  const uint64_t kept = IsLargest(end, wanted) ? (IndexOfLargest(wanted) + 1) << kWeightBits
+                                               : SelectNear(end, wanted).weight;
+  const uint64_t drawn = DrawWeight(uniform, kept);
+  return IsLargest(draw, drawn) ? TokenOfLargest(static_cast<int64_t>(IndexOfLargest(drawn)))
+                                : TokenOf(SelectNear(draw, drawn).key);
+}
+
+// Whether the weights sum to `wanted` at one of the tokens with the largest logit: this one.
+bool RowSampler::IsLargest(const Cut& cut, uint64_t wanted) const {
+  return cut.logit == row_.max && cut.above >= wanted;
 }
 
 // The range beside a cut in which the token probably is at which the weights sum to `wanted`.
 void RowSampler::PlaceRange(const WeightEstimate& estimate, uint64_t wanted, uint64_t total,
                             Cut& cut) const {
-  if (cut.logit == row_.max && cut.above >= wanted) {
-    return;  // it is one of the largest
+  if (IsLargest(cut, wanted)) {
+    return;
   }
   const double missing = static_cast<double>(wanted) - static_cast<double>(cut.above);
   const float distance = estimate.DistanceOf(
@@ -252,26 +273,27 @@ void RowSampler::PickFound(const LogitRange& range) {
   gathered_.high = std::min(range.limit, row_.max);
 }
 
-// The first token of the order at which the weights sum to `wanted`.
+// The first token of the order at which the weights sum to `wanted`. REQUIRES: !IsLargest().
 Border RowSampler::SelectNear(const Cut& cut, uint64_t wanted) {
   const bool below = cut.above < wanted;
-  if (!below && cut.logit == row_.max) {
-    const auto index = static_cast<int64_t>((wanted - 1) >> kWeightBits);
-    return {KeyOf(cut.logit, TokenOfLargest(index)), static_cast<uint64_t>(index + 1)
-                                                         << kWeightBits};
-  }
-  const LogitRange side = below ? LogitRange{Threshold(kWeightlessExponent), cut.logit}
-                                : LogitRange{cut.logit, kInfinity};
-  for (const bool found : {true, false}) {  // the tokens found before, else all on that side
-    if (found) {
-      PickFound(cut.range);
+  const float wide = 8 * (cut.range.limit - cut.range.least);
+  const LogitRange wider =
+      below ? LogitRange{cut.logit - wide, cut.logit} : LogitRange{cut.logit, cut.logit + wide};
+  const LogitRange all = below ? LogitRange{Threshold(kWeightlessExponent), cut.logit}
+                               : LogitRange{cut.logit, kInfinity};
+  const bool is_placed = below ? cut.range.limit == cut.logit : cut.range.least == cut.logit;
+  for (const LogitRange* side : {is_placed ? &cut.range : nullptr, &wider, &all}) {
+    if (side == nullptr) {
+      continue;
+    }
+    if (side == &cut.range) {
+      PickFound(*side);
     } else {
-      Gather(side);
+      Gather(*side);
     }
     const uint64_t weight = scan_.weigh(row_, gathered_);
     const uint64_t before = below ? cut.above : cut.above - weight;
-    const bool right_side = below ? cut.range.limit == cut.logit : cut.range.least == cut.logit;
-    if ((right_side || !found) && before < wanted && before + weight >= wanted) {
+    if (before < wanted && before + weight >= wanted) {
       const Border border = SelectByWeight(gathered_, wanted - before, scratch_.entries);
       return {border.key, before + border.weight};
     }

@@ -66,6 +66,7 @@ class RowSampler {
   int32_t TokenOfLargest(int64_t index) const;
   int32_t DrawUnfiltered(float uniform);
   int32_t DrawByTopP(float uniform);
+  bool IsLargest(const Cut& cut, uint64_t wanted) const;
   Border SelectNear(const Cut& cut, uint64_t wanted);
   uint64_t TotalWeight() { return scan_.group_weights(row_, scratch_.group_weights); }
 

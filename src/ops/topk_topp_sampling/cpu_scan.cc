@@ -61,41 +61,69 @@ template <int kLanes>
   return has_nan;
 }
 
-// Calls body(block) for the blocks of a group that may hold a token with weight.
-template <typename Body>
-[[gnu::always_inline]] inline void ForWeightyBlocks(const Row& row, int64_t group,
-                                                    const Body& body) {
-  constexpr float kLog2E = 0x1.715476p+0f;
-  constexpr int64_t kBlocks = kGroup / kBlock;
-  const int64_t end = std::min((group + 1) * kBlocks, BlocksOf(row.vocabulary));
-  for (int64_t block = group * kBlocks; block < end; ++block) {
-    if ((row.block_max[block] - row.max) * row.scale > kWeightlessExponent * kLog2E) {
-      body(block);
+// Calls body(begin, end) for the tokens of every run of blocks of [block, end_block) that have what
+// is wanted.
+template <typename Wanted, typename Body>
+[[gnu::always_inline]] inline void ForRuns(const Row& row, int64_t block, int64_t end_block,
+                                           const Wanted& wanted, const Body& body) {
+  for (; block < end_block; ++block) {
+    const int64_t first = block;
+    while (block < end_block && wanted(block)) {
+      ++block;
+    }
+    if (block > first) {
+      body(first * kBlock, std::min(block * kBlock, row.vocabulary));
     }
   }
 }
 
-template <int kLanes>
-[[gnu::always_inline]] inline uint64_t GroupWeight(const Row& row, int64_t group) {
+// Adds the weight of the tokens of the first blocks of a group with logits >= cuts[i] to above[i];
+// returns that of all.
+template <int kLanes, int kCutCount>
+[[gnu::always_inline]] inline uint64_t GroupWeight(const Row& row, int64_t group, int64_t blocks,
+                                                   const float* cuts, uint64_t* above) {
+  constexpr int kVectors = kLanes == kAvx512Lanes ? 4 : 1;  // as many as there are registers for
   PartSums<kLanes> sums;
+  PartSums<kLanes> cut_sums[kCutCount + 1];
   uint64_t tail = 0;
-  ForWeightyBlocks(row, group, [&](int64_t block) __attribute__((always_inline)) {
-    typename Lanes<kLanes>::Float v;
-    typename Lanes<kLanes>::Int high;
-    typename Lanes<kLanes>::Int low;
-    int64_t i = block * kBlock;
-    const int64_t end = std::min(i + kBlock, row.vocabulary);
-    for (; i + kLanes <= end; i += kLanes) {
-      __builtin_prefetch(row.next + i);
-      Load(row.logits + i, v);
-      WeightParts<kLanes>(v, row.max, row.scale, high, low);
-      sums.high += high;
-      sums.low += low;
+  const auto add = [&](int64_t begin, int64_t end) __attribute__((always_inline)) {
+    typename Lanes<kLanes>::Float v[kVectors];
+    typename Lanes<kLanes>::Int high[kVectors];
+    typename Lanes<kLanes>::Int low[kVectors];
+    int64_t i = begin;
+    for (; i + kVectors * kLanes <= end; i += kVectors * kLanes) {
+      for (int k = 0; k < kVectors; ++k) {
+        __builtin_prefetch(row.next + i + k * kLanes);
+        Load(row.logits + i + k * kLanes, v[k]);
+      }
+      WeightParts<kLanes, kVectors>(v, row.max, row.scale, high, low);
+      for (int k = 0; k < kVectors; ++k) {
+        sums.high += high[k];
+        sums.low += low[k];
+        for (int cut = 0; cut < kCutCount; ++cut) {
+          PartSums<kLanes>& part = cut_sums[cut];
+          part.high = v[k] >= cuts[cut] ? part.high + high[k] : part.high;
+          part.low = v[k] >= cuts[cut] ? part.low + low[k] : part.low;
+        }
+      }
     }
     for (; i < end; ++i) {
-      tail += WeightOf(row.logits[i], row.max, row.scale);
+      const uint64_t weight = WeightOf(row.logits[i], row.max, row.scale);
+      tail += weight;
+      for (int cut = 0; cut < kCutCount; ++cut) {
+        above[cut] += row.logits[i] >= cuts[cut] ? weight : 0;
+      }
     }
-  });
+  };
+  constexpr float kLog2E = 0x1.715476p+0f;
+  const auto is_weighty = [&](int64_t block) __attribute__((always_inline)) {
+    return (row.block_max[block] - row.max) * row.scale > kWeightlessExponent * kLog2E;
+  };
+  const int64_t block = group * kGroupBlocks;
+  ForRuns(row, block, std::min(block + blocks, BlocksOf(row.vocabulary)), is_weighty, add);
+  for (int cut = 0; cut < kCutCount; ++cut) {
+    above[cut] += Fold<kLanes>(cut_sums[cut]);
+  }
   return tail + Fold<kLanes>(sums);
 }
 
@@ -103,7 +131,7 @@ template <int kLanes>
 [[gnu::always_inline]] inline uint64_t GroupWeights(const Row& row, uint64_t* group_weights) {
   uint64_t total = 0;
   for (int64_t group = 0; group < GroupsOf(row.vocabulary); ++group) {
-    group_weights[group] = GroupWeight<kLanes>(row, group);
+    group_weights[group] = GroupWeight<kLanes, 0>(row, group, kGroupBlocks, nullptr, nullptr);
     total += group_weights[group];
   }
   return total;
@@ -117,7 +145,7 @@ template <int kLanes>
   int64_t i = begin;
   for (; i + kLanes <= row.vocabulary; i += kLanes) {
     Load(row.logits + i, v);
-    WeightParts<kLanes>(v, row.max, row.scale, parts.high, parts.low);
+    WeightParts<kLanes, 1>(&v, row.max, row.scale, &parts.high, &parts.low);
     const uint64_t weight = Fold<kLanes>(parts);
     if (sum + weight >= wanted) {
       break;
@@ -134,73 +162,52 @@ template <int kLanes>
 }
 
 template <int kLanes>
-[[gnu::always_inline]] inline uint64_t GroupWeightsAbove(const Row& row, int64_t group,
-                                                         const float* cuts, uint64_t* above) {
-  PartSums<kLanes> sums;
-  PartSums<kLanes> cut_sums[kCuts];
-  uint64_t tail = 0;
-  ForWeightyBlocks(row, group, [&](int64_t block) __attribute__((always_inline)) {
-    typename Lanes<kLanes>::Float v;
-    typename Lanes<kLanes>::Int high;
-    typename Lanes<kLanes>::Int low;
-    int64_t i = block * kBlock;
-    const int64_t end = std::min(i + kBlock, row.vocabulary);
-    for (; i + kLanes <= end; i += kLanes) {
-      __builtin_prefetch(row.next + i);
-      Load(row.logits + i, v);
-      WeightParts<kLanes>(v, row.max, row.scale, high, low);
-      sums.high += high;
-      sums.low += low;
-      for (int cut = 0; cut < kCuts; ++cut) {
-        PartSums<kLanes>& part = cut_sums[cut];
-        part.high = v >= cuts[cut] ? part.high + high : part.high;
-        part.low = v >= cuts[cut] ? part.low + low : part.low;
-      }
-    }
-    for (; i < end; ++i) {
-      const uint64_t weight = WeightOf(row.logits[i], row.max, row.scale);
-      tail += weight;
-      for (int cut = 0; cut < kCuts; ++cut) {
-        above[cut] += row.logits[i] >= cuts[cut] ? weight : 0;
-      }
-    }
-  });
-  for (int cut = 0; cut < kCuts; ++cut) {
-    above[cut] += Fold<kLanes>(cut_sums[cut]);
-  }
-  return tail + Fold<kLanes>(sums);
-}
-
-template <int kLanes>
-[[gnu::always_inline]] inline uint64_t WeightsAbove(const Row& row, const float* cuts,
-                                                    uint64_t* above) {
+[[gnu::always_inline]] inline uint64_t WeightsAbove(const Row& row, int64_t blocks,
+                                                    const float* cuts, uint64_t* above) {
   uint64_t total = 0;
   std::fill_n(above, kCuts, 0);
   for (int64_t group = 0; group < GroupsOf(row.vocabulary); ++group) {
-    total += GroupWeightsAbove<kLanes>(row, group, cuts, above);
+    total += GroupWeight<kLanes, kCuts>(row, group, blocks, cuts, above);
   }
   return total;
 }
 
 template <int kLanes>
+struct WideLanes {
+  typedef int64_t Int __attribute__((vector_size(kLanes * sizeof(int64_t))));
+};
+
+template <int kLanes>
 [[gnu::always_inline]] inline uint64_t Weigh(const Row& row, Gathered& gathered) {
-  typename Lanes<kLanes>::Float v = {};
+  constexpr int kHalf = kLanes / 2;  // as many weights are a vector
+  using Parts = typename Lanes<kHalf>::Int;
+  using Weights = typename WideLanes<kHalf>::Int;
+  typename Lanes<kLanes>::Float v;
   typename Lanes<kLanes>::Int high;
   typename Lanes<kLanes>::Int low;
+  Weights sums = {};
+  int64_t i = 0;
+  for (; i + kLanes <= gathered.count; i += kLanes) {
+    Load(gathered.logits + i, v);
+    WeightParts<kLanes, 1>(&v, row.max, row.scale, &high, &low);
+    for (int half = 0; half < 2; ++half) {
+      Parts high_half;
+      Parts low_half;
+      std::memcpy(&high_half, reinterpret_cast<const Parts*>(&high) + half, sizeof(Parts));
+      std::memcpy(&low_half, reinterpret_cast<const Parts*>(&low) + half, sizeof(Parts));
+      const Weights weights = (__builtin_convertvector(high_half, Weights) << kHalfBits) +
+                              __builtin_convertvector(low_half, Weights);
+      std::memcpy(gathered.weights + i + half * kHalf, &weights, sizeof(weights));
+      sums += weights;
+    }
+  }
   uint64_t total = 0;
-  for (int64_t start = 0; start < gathered.count; start += kLanes) {
-    const int64_t part = std::min<int64_t>(gathered.count - start, kLanes);
-    if (part == kLanes) {
-      Load(gathered.logits + start, v);
-    } else {
-      LoadPart(gathered.logits + start, part, v);
-    }
-    WeightParts<kLanes>(v, row.max, row.scale, high, low);
-    for (int64_t lane = 0; lane < part; ++lane) {
-      const uint64_t weight = JoinParts(high[lane], low[lane]);
-      gathered.weights[start + lane] = weight;
-      total += weight;
-    }
+  for (int lane = 0; lane < kHalf; ++lane) {
+    total += static_cast<uint64_t>(sums[lane]);
+  }
+  for (; i < gathered.count; ++i) {
+    gathered.weights[i] = WeightOf(gathered.logits[i], row.max, row.scale);
+    total += gathered.weights[i];
   }
   return total;
 }
@@ -221,16 +228,32 @@ int32_t* AppendHits(const float* logits, int64_t begin, int64_t end, const Logit
   return tokens;
 }
 
-// Calls `append` for the blocks that may hold a logit of at least `least`.
+// Tokens whose hits are collected, as bits, before they are appended.
+constexpr int kHitBits = 64;
+
+// Appends begin + bit for the bits of `hits`: some at once whether there are as many or not, since
+// a branch on their number could not be predicted.
+[[gnu::always_inline]] inline int32_t* AppendBits(uint64_t hits, int64_t begin, int32_t* tokens) {
+  constexpr int kAtOnce = 3;
+  constexpr uint64_t kLast = uint64_t{1} << (kHitBits - 1);  // is found where there is no bit left
+  int32_t* const end = tokens + std::popcount(hits);
+  do {
+    for (int i = 0; i < kAtOnce; ++i) {
+      *tokens++ = static_cast<int32_t>(begin + std::countr_zero(hits | kLast));
+      hits &= hits - 1;
+    }
+  } while (tokens < end);
+  return end;
+}
+
+// Calls `append` for every run of blocks that may hold a logit of at least `least`.
 template <typename Append>
 int32_t* AppendBlocks(const Row& row, float least, const LogitRange* ranges, int32_t* tokens,
                       const Append& append) {
-  for (int64_t block = 0; block < BlocksOf(row.vocabulary); ++block) {
-    if (row.block_max[block] >= least) {
-      const int64_t begin = block * kBlock;
-      tokens = append(row.logits, begin, std::min(begin + kBlock, row.vocabulary), ranges, tokens);
-    }
-  }
+  const auto has_hits = [&](int64_t block) { return row.block_max[block] >= least; };
+  ForRuns(row, 0, BlocksOf(row.vocabulary), has_hits, [&](int64_t begin, int64_t end) {
+    tokens = append(row.logits, begin, end, ranges, tokens);
+  });
   return tokens;
 }
 
@@ -264,8 +287,8 @@ int64_t FindInRanges(const Row& row, const LogitRange* ranges, int32_t* tokens) 
   int64_t FindWeight##Isa(const Row& row, int64_t begin, uint64_t wanted) {                        \
     return FindWeight<kLanes>(row, begin, wanted);                                                 \
   }                                                                                                \
-  uint64_t WeightsAbove##Isa(const Row& row, const float* cuts, uint64_t* above) {                 \
-    return WeightsAbove<kLanes>(row, cuts, above);                                                 \
+  uint64_t WeightsAbove##Isa(const Row& row, int64_t blocks, const float* cuts, uint64_t* above) { \
+    return WeightsAbove<kLanes>(row, blocks, cuts, above);                                         \
   }                                                                                                \
   uint64_t Weigh##Isa(const Row& row, Gathered& gathered) {                                        \
     return Weigh<kLanes>(row, gathered);                                                           \
@@ -288,15 +311,17 @@ int32_t* AppendHitsAvx2(const float* logits, int64_t begin, int64_t end, const L
   const LogitRange first = ranges[0];  // locals, which no store can change
   const LogitRange last = ranges[kRanges - 1];
   int64_t i = begin;
-  for (; i + kAvx2Lanes <= end; i += kAvx2Lanes) {
-    const __m256 v = _mm256_loadu_ps(logits + i);
-    __m256 in = InRange(v, first);
-    if constexpr (kRanges == 2) {
-      in = _mm256_or_ps(in, InRange(v, last));
+  for (; i + kHitBits <= end; i += kHitBits) {
+    uint64_t hits = 0;
+    for (int bit = 0; bit < kHitBits; bit += kAvx2Lanes) {
+      const __m256 v = _mm256_loadu_ps(logits + i + bit);
+      __m256 in = InRange(v, first);
+      if constexpr (kRanges == 2) {
+        in = _mm256_or_ps(in, InRange(v, last));
+      }
+      hits |= static_cast<uint64_t>(_mm256_movemask_ps(in)) << bit;
     }
-    for (auto hits = static_cast<uint32_t>(_mm256_movemask_ps(in)); hits != 0; hits &= hits - 1) {
-      *tokens++ = static_cast<int32_t>(i + std::countr_zero(hits));
-    }
+    tokens = AppendBits(hits, i, tokens);
   }
   return AppendHits<kRanges>(logits, i, end, ranges, tokens);
 }
@@ -311,20 +336,20 @@ __mmask16 InRange(const __m512& v, const LogitRange& range) {
 template <int kRanges>
 int32_t* AppendHitsAvx512(const float* logits, int64_t begin, int64_t end, const LogitRange* ranges,
                           int32_t* tokens) {
-  const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
   const LogitRange first = ranges[0];  // locals, which no store can change
   const LogitRange last = ranges[kRanges - 1];
   int64_t i = begin;
-  for (; i + kAvx512Lanes <= end; i += kAvx512Lanes) {
-    const __m512 v = _mm512_loadu_ps(logits + i);
-    __mmask16 hits = InRange(v, first);
-    if constexpr (kRanges == 2) {
-      hits |= InRange(v, last);
+  for (; i + kHitBits <= end; i += kHitBits) {
+    uint64_t hits = 0;
+    for (int bit = 0; bit < kHitBits; bit += kAvx512Lanes) {
+      const __m512 v = _mm512_loadu_ps(logits + i + bit);
+      __mmask16 in = InRange(v, first);
+      if constexpr (kRanges == 2) {
+        in = _kor_mask16(in, InRange(v, last));
+      }
+      hits |= static_cast<uint64_t>(in) << bit;
     }
-    // Compressed in a register and stored whole: faster than a compressing store.
-    const __m512i found = _mm512_add_epi32(_mm512_set1_epi32(static_cast<int32_t>(i)), lanes);
-    _mm512_storeu_si512(tokens, _mm512_maskz_compress_epi32(hits, found));
-    tokens += std::popcount(static_cast<uint32_t>(hits));
+    tokens = AppendBits(hits, i, tokens);
   }
   return AppendHits<kRanges>(logits, i, end, ranges, tokens);
 }

@@ -11,7 +11,8 @@ namespace quire::ops::topk_topp_sampling {
 // Logits whose largest is remembered, so that later passes skip most of a row.
 inline constexpr int64_t kBlock = 256;
 // Logits whose weights are summed together: a few sums then lead to any token.
-inline constexpr int64_t kGroup = 16 * kBlock;
+inline constexpr int64_t kGroupBlocks = 16;
+inline constexpr int64_t kGroup = kGroupBlocks * kBlock;
 // How many thresholds RowScan::weights_above takes.
 inline constexpr int kCuts = 2;
 
@@ -64,8 +65,9 @@ struct RowScan {
   uint64_t (*group_weights)(const Row& row, uint64_t* group_weights);
   // The first token at or after `begin` at which the weights from `begin` on sum to `wanted`.
   int64_t (*find_weight)(const Row& row, int64_t begin, uint64_t wanted);
-  // above[i]: the weight of the tokens with logits >= cuts[i]. Returns that of all.
-  uint64_t (*weights_above)(const Row& row, const float* cuts, uint64_t* above);
+  // above[i]: the weight of the tokens with logits >= cuts[i]. Returns that of all. Looks only at
+  // the first `blocks` of each group: all are kGroupBlocks.
+  uint64_t (*weights_above)(const Row& row, int64_t blocks, const float* cuts, uint64_t* above);
   // Sets all but the weights to the tokens in `range`.
   void (*gather)(const Row& row, const LogitRange& range, Gathered& gathered);
   // Sets `tokens` to those in either of two ranges, ascending; returns how many there are. There is

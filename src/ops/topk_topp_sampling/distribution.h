@@ -76,41 +76,63 @@ inline float WeightScale(float temperature) {
       std::min<double>(kLog2E / temperature, std::numeric_limits<float>::max()));
 }
 
-// The weights of `logits` in two parts: weight = high * 2^20 + low, |low| <= 2^19. For all widths
-// the same: 2^(n + f), |f| <= 1/2, is a polynomial of degree 5 (minimax with p(0) = 1, relative
-// error 9e-8) whose exponent n is added to; the two parts come from adding constants whose last
-// place is worth 2^-20 and 2^-40, which rounds to nearest. REQUIRES: logits <= max.
-template <int kLanes>
-[[gnu::always_inline]] inline void WeightParts(const typename Lanes<kLanes>::Float& logits,
+// The weights of kVectors vectors of logits in two parts: weight = high * 2^20 + low, |low| <=
+// 2^19. For all widths the same: 2^(n + f), |f| <= 1/2, is a polynomial of degree 5 (minimax with
+// p(0) = 1, relative error 9e-8) whose exponent n is added to; the two parts come from adding
+// constants whose last place is worth 2^-20 and 2^-40, which rounds to nearest. The steps of
+// several vectors alternate, since each waits for the one before. REQUIRES: logits <= max.
+template <int kLanes, int kVectors>
+[[gnu::always_inline]] inline void WeightParts(const typename Lanes<kLanes>::Float* logits,
                                                float max, float scale,
-                                               typename Lanes<kLanes>::Int& high,
-                                               typename Lanes<kLanes>::Int& low) {
+                                               typename Lanes<kLanes>::Int* high,
+                                               typename Lanes<kLanes>::Int* low) {
   using Float = typename Lanes<kLanes>::Float;
+  using Uint = typename Lanes<kLanes>::Uint;
   constexpr float kLowest = -60.0f;      // any weightless exponent
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
   constexpr float kHighUnits = 8.0f;
   constexpr float kLowUnits = 0x1.8p-17f;
+  // Either is an instruction: to raise what is too low, or with mask registers to clear it later.
+  constexpr bool kClears = kLanes == kAvx512Lanes;
   const Float zero = {};
-  Float y = (logits - max) * scale;
-  y = y > kLowest ? y : zero + kLowest;
-  const Float shifted = y + kRound;
-  const Float f = y - (shifted - kRound);
-  const Float f2 = f * f;
-  Float p = (f * 0x1.5bba14p-10f + 0x1.3cea88p-7f) * f2 + (f * 0x1.c6b752p-5f + 0x1.ebf9bcp-3f);
-  p = p * f2 + (f * 0x1.62e42ap-1f + 1.0f);
-  typename Lanes<kLanes>::Uint power;
-  typename Lanes<kLanes>::Uint exponent;
-  std::memcpy(&power, &p, sizeof(p));
-  std::memcpy(&exponent, &shifted, sizeof(shifted));
-  power += exponent << 23;
-  Float value;
-  std::memcpy(&value, &power, sizeof(value));
-  const Float whole = value + kHighUnits;
-  const Float rest = (value - (whole - kHighUnits)) + kLowUnits;
-  std::memcpy(&high, &whole, sizeof(whole));
-  std::memcpy(&low, &rest, sizeof(rest));
-  high -= std::bit_cast<int32_t>(kHighUnits);
-  low -= std::bit_cast<int32_t>(kLowUnits);
+  Float y[kVectors];
+  Float shifted[kVectors];
+  Float f[kVectors];
+  Float p[kVectors];
+  for (int i = 0; i < kVectors; ++i) {
+    y[i] = (logits[i] - max) * scale;
+    if constexpr (!kClears) {
+      y[i] = y[i] > kLowest ? y[i] : zero + kLowest;
+    }
+    shifted[i] = y[i] + kRound;
+    f[i] = y[i] - (shifted[i] - kRound);
+  }
+  for (int i = 0; i < kVectors; ++i) {
+    p[i] = (f[i] * 0x1.5bba14p-10f + 0x1.3cea88p-7f) * (f[i] * f[i]) +
+           (f[i] * 0x1.c6b752p-5f + 0x1.ebf9bcp-3f);
+  }
+  for (int i = 0; i < kVectors; ++i) {
+    p[i] = p[i] * (f[i] * f[i]) + (f[i] * 0x1.62e42ap-1f + 1.0f);
+  }
+  for (int i = 0; i < kVectors; ++i) {
+    Uint power;
+    Uint exponent;
+    std::memcpy(&power, &p[i], sizeof(power));
+    std::memcpy(&exponent, &shifted[i], sizeof(exponent));
+    power += exponent << 23;
+    if constexpr (kClears) {
+      power = y[i] > kLowest ? power : Uint{};
+    }
+    std::memcpy(&p[i], &power, sizeof(power));
+  }
+  for (int i = 0; i < kVectors; ++i) {
+    const Float whole = p[i] + kHighUnits;
+    const Float rest = (p[i] - (whole - kHighUnits)) + kLowUnits;
+    std::memcpy(&high[i], &whole, sizeof(whole));
+    std::memcpy(&low[i], &rest, sizeof(rest));
+    high[i] -= std::bit_cast<int32_t>(kHighUnits);
+    low[i] -= std::bit_cast<int32_t>(kLowUnits);
+  }
 }
 
 // One weight of its parts, or the sum of those of sums.
@@ -122,7 +144,8 @@ inline uint64_t JoinParts(int64_t high, int64_t low) {
 inline uint64_t WeightOf(float logit, float max, float scale) {
   Lanes<kBaselineLanes>::Int high;
   Lanes<kBaselineLanes>::Int low;
-  WeightParts<kBaselineLanes>(Lanes<kBaselineLanes>::Float{} + logit, max, scale, high, low);
+  const Lanes<kBaselineLanes>::Float all = Lanes<kBaselineLanes>::Float{} + logit;
+  WeightParts<kBaselineLanes, 1>(&all, max, scale, &high, &low);
   return JoinParts(high[0], low[0]);
 }
 

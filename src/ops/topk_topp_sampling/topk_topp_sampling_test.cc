@@ -81,7 +81,7 @@ TEST_P(SamplingConformance, ARowAloneDrawsTheSame) {
 
 // Draws from one row of logits.
 SampledToken DrawOne(std::vector<float> logits, const SamplingParams& params,
-                     const TokenHistory& history = {}) {
+                     const TokenHistory& history = {}, std::string_view implementation = {}) {
   CpuFixture cpu(1);
   const int64_t position = 0;
   SampledToken out;
@@ -91,9 +91,30 @@ SampledToken DrawOne(std::vector<float> logits, const SamplingParams& params,
       .positions = {&position, 1},
       .history = {&history, 1},
       .out = {&out, 1}};
-  const Status status = Run(cpu.Context(), args);
+  const Status status = Run(cpu.Context(implementation), args);
   EXPECT_TRUE(status.ok()) << status.message();
   return out;
+}
+
+// What an estimate looks at first says nothing about such a row.
+TEST(TopPTest, WeightMayLieInAnyPartOfTheRow) {
+  constexpr int64_t kRound = 4096;
+  std::mt19937_64 rng(TestSeed());
+  for (const int64_t begin : {int64_t{0}, int64_t{512}, kRound / 2}) {
+    std::vector<float> logits = RandomFloats(rng, 4 * kRound, 0.0f, 0.5f);
+    for (size_t i = 0; i < logits.size(); ++i) {
+      const auto place = static_cast<int64_t>(i) % kRound;
+      logits[i] = place >= begin && place < begin + kRound / 2 ? logits[i] : -kInfinity;
+    }
+    for (uint64_t seed = 0; seed < 8; ++seed) {
+      const SamplingParams params = {.top_p = 0.9f, .seed = seed};
+      const int32_t expected = DrawOne(logits, params, {}, "reference").token;
+      for (const Implementation<Args>& implementation : All()) {
+        EXPECT_EQ(DrawOne(logits, params, {}, implementation.name).token, expected)
+            << implementation.name << " begin " << begin;
+      }
+    }
+  }
 }
 
 TEST(GreedyTest, TiesGoToTheLowestId) {
