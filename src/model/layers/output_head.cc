@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 namespace quire {
 
@@ -30,11 +31,15 @@ Status OutputHead::Forward(const ops::OpContext& context, const Batch& batch,
     std::memcpy(wanted.as<float>() + row * size, source, static_cast<size_t>(size) * sizeof(float));
   }
   QUIRE_RETURN_IF_ERROR(norm_.Forward(context, wanted, wanted));
+  // Rounding errors here go straight to the logits; where a token is as good as never drawn (less
+  // than 1/50 of the likeliest) they do not matter.
+  const float near_largest = split_activations_ ? 4.0f : std::numeric_limits<float>::infinity();
   QUIRE_RETURN_IF_ERROR(ops::linear::Run(context, {.x = wanted,
                                                    .weight = projection_.get(),
                                                    .bias = {},
                                                    .out = logits,
-                                                   .split_activations = split_activations_}));
+                                                   .split_activations = split_activations_,
+                                                   .near_largest = near_largest}));
   if (soft_cap_ > 0) {
     float* values = logits.as<float>();
     std::transform(values, values + logits.shape().elements(), values,

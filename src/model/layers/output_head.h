@@ -21,7 +21,7 @@ class OutputHead {
  private:
   RmsNormLayer norm_;
   std::shared_ptr<const ops::linear::PackedWeight> projection_;
-  bool split_activations_ = false;  // rounding errors here go straight to the logits
+  bool split_activations_ = false;  // of the logits near the largest
   float soft_cap_ = 0;
 };
 

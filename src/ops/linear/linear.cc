@@ -1,5 +1,7 @@
 #include "ops/linear/linear.h"
 
+#include <cmath>
+
 #include "ops/linear/split_activations.h"
 
 namespace quire::ops::linear {
@@ -36,6 +38,13 @@ Status Validate(const OpContext& context, const Args& args) {
   const int64_t m = args.x.rank() == 2 ? args.x.dim(0) : 0;
   QUIRE_RETURN_IF_ERROR(CheckMatrix("x", args.x, m, args.weight->k(), place));
   QUIRE_RETURN_IF_ERROR(CheckMatrix("out", args.out, m, args.weight->n(), place));
+  if (std::isfinite(args.near_largest) &&
+      (args.out.dtype() != DType::kF32 || args.accumulate == args.split_activations)) {
+    return InvalidArgument("linear: near_largest is ", args.near_largest, " with out ",
+                           Describe(args.out), ", accumulate ", args.accumulate,
+                           ", split_activations ", args.split_activations,
+                           "; it needs f32 out and one of the two");
+  }
   if (!args.bias.defined()) {
     return OkStatus();
   }
@@ -59,6 +68,12 @@ Status Run(const OpContext& context, const Args& args) {
     return RunBest("linear", list, context, args);
   }
   const Workspace::Scope scope(context.workspace);
+  if (std::isfinite(args.near_largest)) {
+    Args coarse = args;
+    coarse.near_largest = std::numeric_limits<float>::infinity();
+    QUIRE_RETURN_IF_ERROR(RunBest("linear", list, context, coarse));
+    return RunBest("linear", list, context, SecondTerms(context, args));
+  }
   const SplitProblem split = SplitActivations(context, args);
   QUIRE_RETURN_IF_ERROR(RunBest("linear", list, context, split.args));
   SumTerms(context, split, args);

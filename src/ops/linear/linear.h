@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -110,6 +111,12 @@ struct Args {
   // or bf16, as the weight's mode has it): about 16-bit activations for twice the arithmetic;
   // weights are read once for few rows.
   bool split_activations = false;
+  // Finite: of each row only the outputs near its largest are touched, those whose 16 neighbours
+  // (features [16 i, 16 i + 16) of a weight) hold one within this distance of the largest, as `out`
+  // is before. With split_activations the first term is computed for all and this goes for the
+  // second: logits that may be drawn get it, at the cost of one term. Needs f32 `out`, and
+  // accumulate or else split_activations.
+  float near_largest = std::numeric_limits<float>::infinity();
 };
 
 using Implementations = ImplementationList<Args>;

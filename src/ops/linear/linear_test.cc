@@ -115,6 +115,59 @@ TEST_F(LinearTest, SplitActivationsLoseAlmostNothing) {
   EXPECT_LT(split_error, plain_error / 50);
 }
 
+// The second term goes to the outputs whose 16 neighbours hold one near the row's largest, the bits
+// of the others are those of one term: in every implementation, with several segments, part panels.
+TEST_F(LinearTest, TheSecondTermIsAddedNearTheLargest) {
+  const Problem problem{{{DType::kQ8_0, 200}, {DType::kQ4_1, 40}, {DType::kQ8_0, 5}}, 64};
+  const int64_t m = 6;
+  const int64_t n = 245;
+  CpuFixture cpu(2);
+  const Packed packed(cpu.Context(), rng_, problem, ActivationMode::kBlock8);
+  const std::vector<float> x = RandomFloats(rng_, m * problem.k);
+  for (const Implementation<Args>& implementation : CpuList()) {
+    std::vector<float> split(static_cast<size_t>(m * n));
+    Args args{.x = TensorView(const_cast<float*>(x.data()), DType::kF32, {m, problem.k}),
+              .weight = packed.weight.get(),
+              .bias = {},
+              .out = TensorView(split.data(), DType::kF32, {m, n}),
+              .split_activations = true};
+    if (!implementation.accepts(cpu.Context(), args)) {
+      continue;
+    }
+    ASSERT_TRUE(linear::Run(cpu.Context(implementation.name), args).ok());
+    const std::vector<float> plain = Run(cpu, implementation.name, packed, x, m);
+    std::vector<float> near(split.size());
+    args.out = TensorView(near.data(), DType::kF32, {m, n});
+    args.near_largest = 1.0f;
+    ASSERT_TRUE(linear::Run(cpu.Context(implementation.name), args).ok());
+    for (int64_t t = 0; t < m; ++t) {
+      const float* row = &plain[static_cast<size_t>(t * n)];
+      const float least = *std::max_element(row, row + n) - args.near_largest;
+      for (int64_t i = 0; i < n; ++i) {
+        const int64_t first = i < 240 ? i - (i < 200 ? i : i - 200) % 16 : 240;
+        const int64_t last = std::min<int64_t>(first + 16, i < 200 ? 200 : i < 240 ? 240 : n);
+        const bool touched = *std::max_element(row + first, row + last) >= least;
+        EXPECT_EQ(near[static_cast<size_t>(t * n + i)],
+                  (touched ? split : plain)[static_cast<size_t>(t * n + i)])
+            << implementation.name << " row " << t << " feature " << i;
+      }
+    }
+  }
+}
+
+TEST_F(LinearTest, NearLargestNeedsFloatsToCompare) {
+  CpuFixture cpu(1);
+  const Packed packed(cpu.Context(), rng_, {{{DType::kQ8_0, 16}}, 32}, ActivationMode::kBlock8);
+  TypedArray x(DType::kF32, {1, 32});
+  TypedArray out(DType::kBF16, {1, 16});
+  Args args{.x = x.View(), .weight = packed.weight.get(), .bias = {}, .out = out.View()};
+  args.near_largest = 1.0f;
+  for (const bool split : {false, true}) {
+    args.split_activations = split;
+    EXPECT_EQ(linear::Run(cpu.Context(), args).code(), StatusCode::kInvalidArgument);
+  }
+}
+
 TEST_F(LinearTest, ARowDoesNotDependOnItsNeighboursOrTheThreads) {
   const Problem problem{
       {{DType::kQ4_1, 40}, {DType::kQ6_K, 17}, {DType::kF16, 33}, {DType::kQ5_K, 16}}, 512};

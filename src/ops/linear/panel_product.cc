@@ -1,9 +1,12 @@
 #include "ops/linear/panel_product.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <span>
 
 #include "ops/cpu_convert.h"
+#include "ops/lanes.h"
 #include "ops/linear/prepare_rows.h"
 #include "platform/cpu/cpu_device.h"
 
@@ -166,6 +169,68 @@ class Multiplication {
   ConvertFunction narrow_;
 };
 
+// largest[i]: of `row` [n], the features [16 i, 16 i + 16) of a segment; NaN is less than all.
+void FindPanelLargest(const Segment& segment, const float* row, float* largest) {
+  using Vector = Lanes<kBaselineLanes>::Float;
+  const float* values = row + segment.first_feature;
+  const float* const end = values + segment.features;
+  for (int64_t panel = 0; panel < segment.panels; ++panel) {
+    const float* const panel_end = std::min(values + kPanelWidth, end);
+    Vector most = Vector{} - std::numeric_limits<float>::infinity();
+    Vector v;
+    for (; values + kBaselineLanes <= panel_end; values += kBaselineLanes) {
+      Load(values, v);
+      most = v > most ? v : most;
+    }
+    largest[panel] = MaxLane<kBaselineLanes>(most);
+    for (; values < panel_end; ++values) {
+      largest[panel] = *values > largest[panel] ? *values : largest[panel];
+    }
+  }
+}
+
+// RunPanels() with args.near_largest: row by row, since each has other panels.
+class NearLargest {
+ public:
+  NearLargest(const KernelSet& set, const OpContext& context, const Args& args)
+      : set_(set), args_(args), weight_(static_cast<const PanelWeight&>(*args.weight)) {
+    const int64_t m = args.x.dim(0);
+    tiles_ = context.workspace.Allocate<ActivationTiles>(static_cast<size_t>(m));
+    for (int64_t row = 0; row < m; ++row) {
+      tiles_[row] = PrepareActivations(set, context, args.x.Rows(row, row + 1), weight_);
+    }
+    largest_ = context.workspace.Allocate<float>(static_cast<size_t>(m * weight_.panels()));
+  }
+
+  void Run(int64_t row) const {
+    Args args = args_;
+    args.out = args_.out.Rows(row, row + 1);
+    float* const largest = largest_ + row * weight_.panels();
+    float* next = largest;
+    for (const Segment& segment : weight_.segments()) {
+      FindPanelLargest(segment, args.out.as<const float>(), next);
+      next += segment.panels;
+    }
+    const float least = *std::max_element(largest, next) - args.near_largest;
+    const Multiplication multiplication(set_, args, tiles_[row]);
+    next = largest;
+    for (const Segment& segment : weight_.segments()) {
+      for (int64_t panel = 0; panel < segment.panels; ++panel) {
+        if (*next++ >= least) {
+          multiplication.Multiply(segment, panel, panel + 1, 0, 1);
+        }
+      }
+    }
+  }
+
+ private:
+  const KernelSet& set_;
+  const Args& args_;
+  const PanelWeight& weight_;
+  ActivationTiles* tiles_;  // [M], of a row each
+  float* largest_;          // [M, panels]
+};
+
 }  // namespace
 
 bool HasPanels(const Args& args) {
@@ -182,9 +247,14 @@ Status RunPanels(const KernelSet& set, const OpContext& context, const Args& arg
     FetchFirst(weight.segments()[0], 0);
   }
   const Workspace::Scope scope(context.workspace);
+  ThreadPool& threads = AsCpuStream(context.stream).threads();
+  if (std::isfinite(args.near_largest)) {
+    const NearLargest product(set, context, args);
+    threads.ParallelFor(m, [&](int64_t row, int) { product.Run(row); });
+    return OkStatus();
+  }
   const ActivationTiles tiles = PrepareActivations(set, context, args.x, weight);
   const Multiplication multiplication(set, args, tiles);
-  ThreadPool& threads = AsCpuStream(context.stream).threads();
   int64_t step = 1;
   for (const Segment& segment : weight.segments()) {
     step = std::max<int64_t>(step, PanelsPerProduct(segment.kind));

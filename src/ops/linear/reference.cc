@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include "ops/linear/linear.h"
@@ -69,9 +70,42 @@ void Round(ActivationForm form, std::vector<float>& row) {
   }
 }
 
+// Which outputs of each row args.near_largest leaves as they are.
+std::vector<std::vector<bool>> KeptOutputs(const Args& args, const PanelWeight& weight) {
+  std::vector<std::vector<bool>> kept;
+  for (int64_t t = 0; t < args.out.dim(0); ++t) {
+    kept.emplace_back(static_cast<size_t>(weight.n()), false);
+    if (!std::isfinite(args.near_largest)) {
+      continue;
+    }
+    const float* row = args.out.as<const float>() + t * args.out.stride(0);
+    const auto largest = [&](int64_t begin, int64_t end) {
+      float most = -std::numeric_limits<float>::infinity();
+      for (int64_t i = begin; i < end; ++i) {
+        most = row[i] > most ? row[i] : most;
+      }
+      return most;
+    };
+    const float least = largest(0, weight.n()) - args.near_largest;
+    for (const Segment& segment : weight.segments()) {
+      for (int64_t first = 0; first < segment.features; first += kPanelWidth) {
+        const int64_t begin = segment.first_feature + first;
+        const int64_t end = begin + std::min<int64_t>(kPanelWidth, segment.features - first);
+        std::fill(kept.back().begin() + begin, kept.back().begin() + end,
+                  !(largest(begin, end) >= least));
+      }
+    }
+  }
+  return kept;
+}
+
 void AddFeature(const Args& args, const std::vector<std::vector<float>>& x,
-                const std::vector<float>& w, int64_t column) {
+                const std::vector<std::vector<bool>>& kept, const std::vector<float>& w,
+                int64_t column) {
   for (size_t t = 0; t < x.size(); ++t) {
+    if (kept[t][static_cast<size_t>(column)]) {
+      continue;
+    }
     float sum = 0.0f;
     for (size_t i = 0; i < w.size(); ++i) {
       sum += x[t][i] * w[i];
@@ -90,6 +124,7 @@ void AddFeature(const Args& args, const std::vector<std::vector<float>>& x,
 Status RunReference(const OpContext&, const Args& args) {
   const auto& weight = static_cast<const PanelWeight&>(*args.weight);
   std::vector<float> row(static_cast<size_t>(weight.k()));
+  const std::vector<std::vector<bool>> kept = KeptOutputs(args, weight);
   for (const Segment& segment : weight.segments()) {
     std::vector<std::vector<float>> x;
     for (int64_t t = 0; t < args.x.dim(0); ++t) {
@@ -98,7 +133,7 @@ Status RunReference(const OpContext&, const Args& args) {
     }
     for (int64_t feature = 0; feature < segment.features; ++feature) {
       ExpandFeature(segment, feature, weight.k(), row.data());
-      AddFeature(args, x, row, segment.first_feature + feature);
+      AddFeature(args, x, kept, row, segment.first_feature + feature);
     }
   }
   return OkStatus();

@@ -52,28 +52,55 @@ void SplitRun(const Rounding& rounding, int64_t begin, int64_t end, float* row, 
   }
 }
 
+// row [k] = row t of args.x, rounded; fine [k] = what that lost.
+void SplitRow(const Args& args, const Rounding& rounding, int64_t t, float* row, float* fine) {
+  const int64_t k = args.weight->k();
+  WithElementType(args.x.dtype(), [&](auto type) {
+    const auto* in = args.x.as<decltype(type)>() + t * args.x.stride(0);
+    std::transform(in, in + k, row, [](auto element) { return ToFloat(element); });
+  });
+  for (int64_t i = 0; i < k; i += rounding.run) {
+    SplitRun(rounding, i, std::min(i + rounding.run, k), row, fine);
+  }
+}
+
+TensorView AllocateRows(Workspace& workspace, int64_t rows, int64_t columns) {
+  return {
+      workspace.Allocate<float>(static_cast<size_t>(rows * columns)), DType::kF32, {rows, columns}};
+}
+
 }  // namespace
 
 SplitProblem SplitActivations(const OpContext& context, const Args& args) {
   const int64_t m = args.x.dim(0);
   const int64_t k = args.weight->k();
-  const int64_t n = args.weight->n();
-  const TensorView x(context.workspace.Allocate<float>(static_cast<size_t>(2 * m * k)), DType::kF32,
-                     {2 * m, k});
-  const TensorView out(context.workspace.Allocate<float>(static_cast<size_t>(2 * m * n)),
-                       DType::kF32, {2 * m, n});
+  const TensorView x = AllocateRows(context.workspace, 2 * m, k);
   const Rounding rounding = RoundingOf(*args.weight);
   for (int64_t t = 0; t < m; ++t) {
     float* row = x.as<float>() + 2 * t * k;
-    WithElementType(args.x.dtype(), [&](auto type) {
-      const auto* in = args.x.as<decltype(type)>() + t * args.x.stride(0);
-      std::transform(in, in + k, row, [](auto element) { return ToFloat(element); });
-    });
-    for (int64_t i = 0; i < k; i += rounding.run) {
-      SplitRun(rounding, i, std::min(i + rounding.run, k), row, row + k);
-    }
+    SplitRow(args, rounding, t, row, row + k);
   }
-  return {{.x = x, .weight = args.weight, .bias = {}, .out = out}};
+  return {{.x = x,
+           .weight = args.weight,
+           .bias = {},
+           .out = AllocateRows(context.workspace, 2 * m, args.weight->n())}};
+}
+
+Args SecondTerms(const OpContext& context, const Args& args) {
+  const int64_t m = args.x.dim(0);
+  const int64_t k = args.weight->k();
+  const TensorView x = AllocateRows(context.workspace, m, k);
+  auto* rounded = context.workspace.Allocate<float>(static_cast<size_t>(k));
+  const Rounding rounding = RoundingOf(*args.weight);
+  for (int64_t t = 0; t < m; ++t) {
+    SplitRow(args, rounding, t, rounded, x.as<float>() + t * k);
+  }
+  return {.x = x,
+          .weight = args.weight,
+          .bias = {},
+          .out = args.out,
+          .accumulate = true,
+          .near_largest = args.near_largest};
 }
 
 void SumTerms(const OpContext& context, const SplitProblem& split, const Args& args) {

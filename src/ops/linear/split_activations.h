@@ -16,6 +16,10 @@ struct SplitProblem {
 // alone.
 SplitProblem SplitActivations(const OpContext& context, const Args& args);
 
+// The product of the odd rows of that problem alone, added to args.out where args.near_largest
+// says.
+Args SecondTerms(const OpContext& context, const Args& args);
+
 // args.out = (or +=) the sums of the pairs of split.args.out, plus the bias.
 void SumTerms(const OpContext& context, const SplitProblem& split, const Args& args);
 
