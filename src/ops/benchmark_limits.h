@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <string>
+#include <type_traits>
 #include <vector>
 
 #include "ops/conformance.h"
@@ -34,6 +36,14 @@ inline double CopyBandwidth(CpuFixture& cpu) {
   return best;
 }
 
+// `bytes` of the device's memory, as the arrays of operators are aligned, of value `fill`.
+inline Buffer FilledBuffer(CpuFixture& cpu, int64_t bytes, uint8_t fill) {
+  Result<Buffer> buffer = cpu.device().Allocate(static_cast<size_t>(bytes));
+  QUIRE_CHECK(buffer.ok()) << buffer.status().message();
+  std::memset(buffer->data(), fill, buffer->bytes());
+  return *std::move(buffer);
+}
+
 // Sets the counters of a benchmark that must at least move `bytes` an iteration: bytes_per_second
 // and of_copy, the share of CopyBandwidth(). What stays in the caches can exceed 1.
 inline void SetBytesAgainstLimit(benchmark::State& state, CpuFixture& cpu, int64_t bytes) {
@@ -41,6 +51,41 @@ inline void SetBytesAgainstLimit(benchmark::State& state, CpuFixture& cpu, int64
   state.counters["of_copy"] = benchmark::Counter(
       static_cast<double>(state.iterations()) * static_cast<double>(bytes) / CopyBandwidth(cpu),
       benchmark::Counter::kIsRate);
+}
+
+// The loop of a benchmark: Run() of the operator of `args`, by the implementation of that name.
+template <typename Args>
+void MeasureRun(benchmark::State& state, CpuFixture& cpu, std::string_view implementation,
+                const Args& args) {
+  for (auto _ : state) {
+    const Status status = Run(cpu.Context(implementation), args);
+    if (!status.ok()) {
+      state.SkipWithError(status.message().c_str());
+      return;
+    }
+  }
+}
+
+// Registers measure(state, case, implementation) as "<op>/<case>/<implementation>"; with
+// is_small(case), the reference for small cases only. Returns true, for a constant.
+template <typename Case, typename Args>
+bool RegisterBenchmarks(std::string_view op, const std::vector<Case>& cases,
+                        const ImplementationList<Args>& list,
+                        void (*measure)(benchmark::State&, const Case&, std::string_view),
+                        std::type_identity_t<bool (*)(const Case&)> is_small = nullptr) {
+  for (const Case& c : cases) {
+    for (const Implementation<Args>& implementation : list) {
+      if (implementation.name == "reference" && is_small != nullptr && !is_small(c)) {
+        continue;
+      }
+      const std::string name = StrCat(op, "/", c.name, "/", implementation.name);
+      benchmark::RegisterBenchmark(name.c_str(), [c, measure, name = implementation.name](
+                                                     benchmark::State& state) {
+        measure(state, c, name);
+      })->UseRealTime();
+    }
+  }
+  return true;
 }
 
 }  // namespace quire::ops

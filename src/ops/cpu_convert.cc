@@ -6,8 +6,8 @@
 #include <cstring>
 #include <type_traits>
 
+#include "ops/cpu_rows.h"
 #include "ops/lanes.h"
-#include "platform/cpu/isa_targets.h"
 #include "tensor/element.h"
 
 namespace quire::ops {
@@ -176,107 +176,55 @@ template <int kLanes>
   }
 }
 
-// The functions of one instruction set, for every pair of types.
-struct Baseline {
-  template <typename From, typename To>
-  static void Convert(const void* from, int64_t elements, void* to) {
+template <typename From, typename To>
+struct ConvertKernel {
+  template <int kLanes>
+  [[gnu::always_inline]] static inline void Run(const void* from, int64_t elements, void* to) {
     if constexpr (std::is_same_v<From, To>) {
-      CopyBytes<kBaselineLanes>(from, elements * static_cast<int64_t>(sizeof(To)), to);
+      CopyBytes<kLanes>(from, elements * static_cast<int64_t>(sizeof(To)), to);
     } else {
-      ConvertRow<kBaselineLanes, From, To, Unscaled>(from, elements, 1, to);
+      ConvertRow<kLanes, From, To, Unscaled>(from, elements, 1, to);
     }
-  }
-  template <typename From, typename To, typename Scaling>
-  static void Scale(const void* from, int64_t elements, float scale, void* to) {
-    ConvertRow<kBaselineLanes, From, To, Scaling>(from, elements, scale, to);
-  }
-  template <typename From>
-  static float AbsMax(const void* from, int64_t elements) {
-    return AbsMaxRow<kBaselineLanes, From>(from, elements);
   }
 };
 
-#if QUIRE_HAVE_X86
-QUIRE_BEGIN_AVX2
-struct Avx2 {
-  template <typename From, typename To>
-  static void Convert(const void* from, int64_t elements, void* to) {
-    if constexpr (std::is_same_v<From, To>) {
-      CopyBytes<kAvx2Lanes>(from, elements * static_cast<int64_t>(sizeof(To)), to);
-    } else {
-      ConvertRow<kAvx2Lanes, From, To, Unscaled>(from, elements, 1, to);
-    }
-  }
-  template <typename From, typename To, typename Scaling>
-  static void Scale(const void* from, int64_t elements, float scale, void* to) {
-    ConvertRow<kAvx2Lanes, From, To, Scaling>(from, elements, scale, to);
-  }
-  template <typename From>
-  static float AbsMax(const void* from, int64_t elements) {
-    return AbsMaxRow<kAvx2Lanes, From>(from, elements);
+template <typename From, typename To, typename Scaling>
+struct ScaleKernel {
+  template <int kLanes>
+  [[gnu::always_inline]] static inline void Run(const void* from, int64_t elements, float scale,
+                                                void* to) {
+    ConvertRow<kLanes, From, To, Scaling>(from, elements, scale, to);
   }
 };
-QUIRE_END_TARGET
 
-QUIRE_BEGIN_AVX512
-struct Avx512 {
-  template <typename From, typename To>
-  static void Convert(const void* from, int64_t elements, void* to) {
-    if constexpr (std::is_same_v<From, To>) {
-      CopyBytes<kAvx512Lanes>(from, elements * static_cast<int64_t>(sizeof(To)), to);
-    } else {
-      ConvertRow<kAvx512Lanes, From, To, Unscaled>(from, elements, 1, to);
-    }
-  }
-  template <typename From, typename To, typename Scaling>
-  static void Scale(const void* from, int64_t elements, float scale, void* to) {
-    ConvertRow<kAvx512Lanes, From, To, Scaling>(from, elements, scale, to);
-  }
-  template <typename From>
-  static float AbsMax(const void* from, int64_t elements) {
-    return AbsMaxRow<kAvx512Lanes, From>(from, elements);
+template <typename From>
+struct AbsMaxKernel {
+  template <int kLanes>
+  [[gnu::always_inline]] static inline float Run(const void* from, int64_t elements) {
+    return AbsMaxRow<kLanes, From>(from, elements);
   }
 };
-QUIRE_END_TARGET
-#endif
 
-// body(set) with the functions of `isa`.
+// body(from, to) with elements of the two types.
 template <typename Body>
-auto WithIsa(CpuIsa isa, const Body& body) {
-#if QUIRE_HAVE_X86
-  switch (isa) {
-    case CpuIsa::kAvx512: return body(Avx512{});
-    case CpuIsa::kAvx2: return body(Avx2{});
-    default: break;
-  }
-#endif
-  QUIRE_CHECK(isa == CpuIsa::kBaseline) << CpuIsaName(isa);
-  return body(Baseline{});
-}
-
-// body(set, from, to) with the functions of `isa` and elements of the two types.
-template <typename Body>
-auto WithTypes(CpuIsa isa, DType from, DType to, const Body& body) {
-  return WithIsa(isa, [&](auto set) {
-    return WithElementType(from, [&](auto from_element) {
-      return WithElementType(to,
-                             [&](auto to_element) { return body(set, from_element, to_element); });
-    });
+auto WithTypes(DType from, DType to, const Body& body) {
+  return WithElementType(from, [&](auto from_element) {
+    return WithElementType(to, [&](auto to_element) { return body(from_element, to_element); });
   });
 }
 
 template <typename Scaling>
 ScaledConvertFunction ScalerOf(CpuIsa isa, DType from, DType to) {
-  return WithTypes(isa, from, to, [](auto set, auto in, auto out) -> ScaledConvertFunction {
-    return decltype(set)::template Scale<decltype(in), decltype(out), Scaling>;
+  return WithTypes(from, to, [isa](auto in, auto out) {
+    return KernelOf<ScaledConvertFunction, ScaleKernel<decltype(in), decltype(out), Scaling>>(isa);
   });
 }
 
 }  // namespace
 
 ConvertFunction ConverterOf(CpuIsa isa, DType from, DType to) {
-  return WithTypes(isa, from, to, [](auto set, auto in, auto out) -> ConvertFunction {
-    return decltype(set)::template Convert<decltype(in), decltype(out)>;
+  return WithTypes(from, to, [isa](auto in, auto out) {
+    return KernelOf<ConvertFunction, ConvertKernel<decltype(in), decltype(out)>>(isa);
   });
 }
 
@@ -289,10 +237,8 @@ ScaledConvertFunction DividerOf(CpuIsa isa, DType from, DType to) {
 }
 
 AbsMaxFunction AbsMaxOf(CpuIsa isa, DType from) {
-  return WithIsa(isa, [&](auto set) {
-    return WithElementType(from, [](auto element) -> AbsMaxFunction {
-      return decltype(set)::template AbsMax<decltype(element)>;
-    });
+  return WithElementType(from, [isa](auto element) {
+    return KernelOf<AbsMaxFunction, AbsMaxKernel<decltype(element)>>(isa);
   });
 }
 

@@ -42,6 +42,47 @@ bool DeviceHas(const OpContext& context, const Args&) {
   return AsCpuStream(context.stream).isa() >= kIsa;
 }
 
+// A kernel, a struct with a template Run over the lanes, as a function of each instruction set.
+template <typename Function>
+struct AtIsa;
+
+template <typename Result, typename... Args>
+struct AtIsa<Result (*)(Args...)> {
+  template <typename Kernel>
+  static Result Baseline(Args... args) {
+    return Kernel::template Run<kBaselineLanes>(args...);
+  }
+#if QUIRE_HAVE_X86
+  QUIRE_BEGIN_AVX2
+  template <typename Kernel>
+  static Result Avx2(Args... args) {
+    return Kernel::template Run<kAvx2Lanes>(args...);
+  }
+  QUIRE_END_TARGET
+
+  QUIRE_BEGIN_AVX512
+  template <typename Kernel>
+  static Result Avx512(Args... args) {
+    return Kernel::template Run<kAvx512Lanes>(args...);
+  }
+  QUIRE_END_TARGET
+#endif
+};
+
+// REQUIRES: the machine has `isa`, if the function is called.
+template <typename Function, typename Kernel>
+Function KernelOf(CpuIsa isa) {
+#if QUIRE_HAVE_X86
+  switch (isa) {
+    case CpuIsa::kAvx512: return AtIsa<Function>::template Avx512<Kernel>;
+    case CpuIsa::kAvx2: return AtIsa<Function>::template Avx2<Kernel>;
+    default: break;
+  }
+#endif
+  QUIRE_CHECK(isa == CpuIsa::kBaseline) << CpuIsaName(isa);
+  return AtIsa<Function>::template Baseline<Kernel>;
+}
+
 // Waking the threads and waiting for them costs a microsecond or two: less work than this is done
 // sooner by the calling thread alone.
 inline constexpr int64_t kInlineElements = 32 * 1024;
@@ -63,41 +104,13 @@ void ForRowRanges(const OpContext& context, int64_t rows, int64_t row_elements, 
       tasks, [&](int64_t task, int) { body(rows * task / tasks, rows * (task + 1) / tasks); });
 }
 
-// The rows [begin, end) of a job with the lanes of each instruction set.
-template <typename Kernel>
-void RowsBaseline(const typename Kernel::Job& job, int64_t begin, int64_t end) {
-  Kernel::template Run<kBaselineLanes>(job, begin, end);
-}
-
-#if QUIRE_HAVE_X86
-QUIRE_BEGIN_AVX2
-template <typename Kernel>
-void RowsAvx2(const typename Kernel::Job& job, int64_t begin, int64_t end) {
-  Kernel::template Run<kAvx2Lanes>(job, begin, end);
-}
-QUIRE_END_TARGET
-
-QUIRE_BEGIN_AVX512
-template <typename Kernel>
-void RowsAvx512(const typename Kernel::Job& job, int64_t begin, int64_t end) {
-  Kernel::template Run<kAvx512Lanes>(job, begin, end);
-}
-QUIRE_END_TARGET
-#endif
-
 // Runs a kernel over all rows. `row_cost` is the work of a row in the time of copying an element.
 template <CpuIsa kIsa, typename Kernel>
 void RunRows(const OpContext& context, int64_t rows, int64_t row_cost,
              const typename Kernel::Job& job) {
+  using Function = void (*)(const typename Kernel::Job&, int64_t, int64_t);
   ForRowRanges(context, rows, row_cost, [&](int64_t begin, int64_t end) {
-#if QUIRE_HAVE_X86
-    if constexpr (kIsa == CpuIsa::kAvx512) {
-      return RowsAvx512<Kernel>(job, begin, end);
-    } else if constexpr (kIsa == CpuIsa::kAvx2) {
-      return RowsAvx2<Kernel>(job, begin, end);
-    }
-#endif
-    RowsBaseline<Kernel>(job, begin, end);
+    KernelOf<Function, Kernel>(kIsa)(job, begin, end);
   });
 }
 

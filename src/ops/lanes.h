@@ -12,6 +12,7 @@
 #include <cstring>
 #include <utility>
 
+#include "platform/cpu/isa_targets.h"
 #include "tensor/element.h"
 
 namespace quire::ops {
@@ -39,7 +40,33 @@ template <typename Vector>
   std::memcpy(to, &v, sizeof(v));
 }
 
-// Lanes of f16 and bf16 with the values and bits of tensor/half.h.
+#if QUIRE_HAVE_X86
+// The sets' own conversions of f16. They cannot be always-inline: the templates that call them are
+// of no set until they are inlined themselves.
+QUIRE_BEGIN_AVX2
+inline void WidenHalves(const Half* from, Lanes<kAvx2Lanes>::Float& v) {
+  v = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+}
+
+inline void NarrowToHalves(const Lanes<kAvx2Lanes>::Float& v, Half* to) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
+QUIRE_END_TARGET
+
+QUIRE_BEGIN_AVX512
+inline void WidenHalves(const Half* from, Lanes<kAvx512Lanes>::Float& v) {
+  v = _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+
+inline void NarrowToHalves(const Lanes<kAvx512Lanes>::Float& v, Half* to) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
+                      _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
+QUIRE_END_TARGET
+#endif
+
+// Lanes of f16 and bf16 with the values and bits of tensor/half.h. Of f16, kAvx2Lanes and
+// kAvx512Lanes are for code of their sets alone.
 template <int kLanes>
 [[gnu::always_inline]] inline void LoadLanes(const float* from, typename Lanes<kLanes>::Float& v) {
   std::memcpy(&v, from, sizeof(v));
@@ -57,6 +84,9 @@ template <int kLanes>
 
 template <int kLanes>
 [[gnu::always_inline]] inline void LoadLanes(const Half* from, typename Lanes<kLanes>::Float& v) {
+  if constexpr (requires { WidenHalves(from, v); }) {
+    return WidenHalves(from, v);
+  }
   using Uint = typename Lanes<kLanes>::Uint;
   typename Lanes<kLanes>::Short bits;
   std::memcpy(&bits, from, sizeof(bits));
@@ -68,7 +98,8 @@ template <int kLanes>
   Uint result;
   std::memcpy(&result, &scaled, sizeof(result));
   const Uint top = magnitude >= 0x0f800000 ? Uint{} + 0x7f800000 : Uint{};  // infinity and NaN
-  result |= top | (wide & 0x8000) << 16;
+  const Uint quiet = magnitude > 0x0f800000 ? Uint{} + 0x400000 : Uint{};
+  result |= top | quiet | (wide & 0x8000) << 16;
   std::memcpy(&v, &result, sizeof(v));
 }
 
@@ -92,6 +123,9 @@ template <int kLanes>
 
 template <int kLanes>
 [[gnu::always_inline]] inline void StoreLanes(const typename Lanes<kLanes>::Float& v, Half* to) {
+  if constexpr (requires { NarrowToHalves(v, to); }) {
+    return NarrowToHalves(v, to);
+  }
   using Float = typename Lanes<kLanes>::Float;
   using Uint = typename Lanes<kLanes>::Uint;
   Uint bits;
@@ -106,7 +140,7 @@ template <int kLanes>
   const Uint normal = (magnitude + 0xfff + ((magnitude >> 13) & 1) - 0x38000000) >> 13;
   Uint words = magnitude < 0x38800000 ? subnormal : normal;
   words = magnitude >= 0x477ff000 ? Uint{} + 0x7c00 : words;
-  words = magnitude > 0x7f800000 ? Uint{} + 0x7e00 : words;
+  words = magnitude > 0x7f800000 ? 0x7e00 | ((magnitude >> 13) & 0x3ff) : words;
   words |= (bits >> 16) & 0x8000;
   const auto narrow = __builtin_convertvector(words, typename Lanes<kLanes>::Short);
   std::memcpy(to, &narrow, sizeof(narrow));

@@ -73,6 +73,7 @@ void ExpectConversionsOf(const std::vector<float>& values) {
   }
 }
 
+// The f16 of higher sets runs in cpu_convert_test.cc, on machines that have them.
 TEST(LanesTest, HalvesConvertAsOneByOne) {
   std::vector<float> values;
   for (uint32_t bits = 0; bits < 65536; ++bits) {
@@ -84,7 +85,6 @@ TEST(LanesTest, HalvesConvertAsOneByOne) {
   for (int i = 0; i < 100000; ++i) {
     values.push_back(std::bit_cast<float>(static_cast<uint32_t>(rng())));
   }
-  ExpectConversionsOf<Half, 16>(values);
   ExpectConversionsOf<Half, 4>(values);
   ExpectConversionsOf<BFloat16, 16>(values);
   ExpectConversionsOf<BFloat16, 4>(values);

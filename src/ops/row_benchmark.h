@@ -21,13 +21,7 @@ void MeasureRows(benchmark::State& state, const Case& c, std::string_view implem
   std::mt19937_64 rng(1);
   Problem problem(c, rng);
   problem.Reset();
-  for (auto _ : state) {
-    const Status status = Run(cpu.Context(implementation), problem.args);
-    if (!status.ok()) {
-      state.SkipWithError(status.message().c_str());
-      break;
-    }
-  }
+  MeasureRun(state, cpu, implementation, problem.args);
   SetBytesAgainstLimit(state, cpu, problem.bytes());
 }
 
@@ -35,15 +29,7 @@ void MeasureRows(benchmark::State& state, const Case& c, std::string_view implem
 template <typename Problem, typename Case, typename Args>
 bool RegisterRowBenchmarks(std::string_view op, const std::vector<Case>& cases,
                            const ImplementationList<Args>& list) {
-  for (const Case& c : cases) {
-    for (const Implementation<Args>& implementation : list) {
-      const std::string name = StrCat(op, "/", c.name, "/", implementation.name);
-      benchmark::RegisterBenchmark(name.c_str(), [c, &implementation](benchmark::State& state) {
-        MeasureRows<Problem>(state, c, implementation.name);
-      })->UseRealTime();
-    }
-  }
-  return true;
+  return RegisterBenchmarks(op, cases, list, MeasureRows<Problem, Case>);
 }
 
 }  // namespace quire::ops

@@ -1,4 +1,5 @@
-// IEEE binary16 and bfloat16 bit patterns to and from fp32, without hardware support.
+// IEEE binary16 and bfloat16 bit patterns to and from fp32, without hardware support but with the
+// bits that hardware gives.
 #pragma once
 
 #include <bit>
@@ -6,6 +7,7 @@
 
 namespace quire {
 
+// NaN becomes quiet and keeps its payload.
 inline float HalfToFloat(uint16_t bits) {
   const uint32_t sign = static_cast<uint32_t>(bits & 0x8000) << 16;
   const uint32_t exponent = (bits >> 10) & 0x1f;
@@ -14,17 +16,19 @@ inline float HalfToFloat(uint16_t bits) {
     const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
     return std::bit_cast<float>(std::bit_cast<uint32_t>(magnitude) | sign);
   }
-  const uint32_t rebased = exponent == 31 ? 0x7f800000 : (exponent + 112) << 23;
+  const uint32_t quiet = mantissa != 0 ? 0x400000 : 0;
+  const uint32_t rebased = exponent == 31 ? 0x7f800000 | quiet : (exponent + 112) << 23;
   return std::bit_cast<float>(sign | rebased | mantissa << 13);
 }
 
-// Rounds to nearest even; overflow gives infinity, NaN stays NaN.
+// Rounds to nearest even; overflow gives infinity. NaN becomes quiet and keeps the upper bits of
+// its payload.
 inline uint16_t FloatToHalf(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   const auto sign = static_cast<uint16_t>((bits >> 16) & 0x8000);
   const uint32_t magnitude = bits & 0x7fffffff;
   if (magnitude > 0x7f800000) {
-    return sign | 0x7e00;
+    return static_cast<uint16_t>(sign | 0x7e00 | ((magnitude >> 13) & 0x3ff));
   }
   if (magnitude >= 0x477ff000) {  // rounds to 65536 or more
     return sign | 0x7c00;
@@ -41,7 +45,7 @@ inline float BFloat16ToFloat(uint16_t bits) {
   return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
 }
 
-// Rounds to nearest even; NaN stays NaN.
+// Rounds to nearest even. NaN becomes quiet and keeps the upper bits of its payload.
 inline uint16_t FloatToBFloat16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   if ((bits & 0x7fffffff) > 0x7f800000) {

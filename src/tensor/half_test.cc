@@ -56,7 +56,7 @@ TEST(HalfTest, EveryHalfHasItsValueAndComesBack) {
     const float value = HalfToFloat(half);
     if (IsNanHalf(half)) {
       EXPECT_TRUE(std::isnan(value)) << bits;
-      EXPECT_TRUE(IsNanHalf(FloatToHalf(value))) << bits;
+      EXPECT_EQ(FloatToHalf(value), half | 0x200) << bits;  // quiet, with its payload
       continue;
     }
     ASSERT_EQ(value, HalfByDefinition(half)) << bits;
@@ -88,6 +88,14 @@ TEST(HalfTest, OverflowAndUnderflow) {
   EXPECT_EQ(FloatToHalf(0x1p-25F), 0);
   EXPECT_EQ(FloatToHalf(std::nextafter(0x1p-25F, 1.0F)), 1);
   EXPECT_EQ(FloatToHalf(-std::numeric_limits<float>::denorm_min()), 0x8000);
+}
+
+TEST(HalfTest, NanBecomesQuietAndKeepsItsPayload) {
+  EXPECT_EQ(std::bit_cast<uint32_t>(HalfToFloat(0x7c01)), 0x7fc02000U);
+  EXPECT_EQ(std::bit_cast<uint32_t>(HalfToFloat(0xfe55)), 0xffcaa000U);
+  EXPECT_EQ(FloatToHalf(std::bit_cast<float>(0x7f800001U)), 0x7e00);
+  EXPECT_EQ(FloatToHalf(std::bit_cast<float>(0xff802000U)), 0xfe01);
+  EXPECT_EQ(FloatToHalf(std::bit_cast<float>(0x7fcabfffU)), 0x7e55);
 }
 
 TEST(HalfTest, RandomFloatsRoundToTheNearest) {

@@ -1,6 +1,6 @@
 #include "ops/attention/attention_arguments.h"
 
-#include <bit>
+#include "ops/page_size.h"
 
 namespace quire::ops::attention {
 
@@ -22,13 +22,6 @@ Status CheckFloats(const Caller& caller, std::string_view name, const TensorView
     return InvalidArgument(caller.op, ": ", name, " is ", Describe(view),
                            "; it must be contiguous f32 ", ShapeName(shape), " on ",
                            PlaceName(caller.place));
-  }
-  return OkStatus();
-}
-
-Status CheckPageSize(const Caller& caller, int32_t page_size) {
-  if (page_size < 1 || !std::has_single_bit(static_cast<uint32_t>(page_size))) {
-    return InvalidArgument(caller.op, ": page size ", page_size, " is not a power of two");
   }
   return OkStatus();
 }
@@ -177,7 +170,7 @@ Status CheckPages(const Caller& caller, const TensorView& page_table, const Tens
 }
 
 Status CheckCache(const Caller& caller, const PagedKvView& cache) {
-  QUIRE_RETURN_IF_ERROR(CheckPageSize(caller, cache.page_size));
+  QUIRE_RETURN_IF_ERROR(CheckPageSize(caller.op, cache.page_size));
   const bool scaled = cache.scaling != KvScaling::kNone;
   const bool missing =
       cache.num_pages > 0 && (cache.k == nullptr || cache.v == nullptr ||
@@ -186,7 +179,7 @@ Status CheckCache(const Caller& caller, const PagedKvView& cache) {
 }
 
 Status CheckCache(const Caller& caller, const PagedLatentView& cache) {
-  QUIRE_RETURN_IF_ERROR(CheckPageSize(caller, cache.page_size));
+  QUIRE_RETURN_IF_ERROR(CheckPageSize(caller.op, cache.page_size));
   return CheckCacheMemory(caller, cache.dtype, cache.place,
                           cache.num_pages > 0 && cache.data == nullptr, cache.scale != nullptr);
 }

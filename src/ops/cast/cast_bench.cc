@@ -37,30 +37,13 @@ void Measure(benchmark::State& state, const Case& c, std::string_view implementa
   if (scale != 0) {
     args.scale = {&scale, DType::kF32, {1}};
   }
-  for (auto _ : state) {
-    const Status status = Run(cpu.Context(implementation), args);
-    if (!status.ok()) {
-      state.SkipWithError(status.message().c_str());
-      return;
-    }
-  }
+  MeasureRun(state, cpu, implementation, args);
   SetBytesAgainstLimit(state, cpu, static_cast<int64_t>(x.size() + out.size()));
 }
 
-const bool kRegistered = [] {
-  for (const Case& c : BenchmarkCases()) {
-    for (const Implementation<Args>& implementation : ImplementationsOf(PlatformKind::kCpu)) {
-      if (implementation.name == "reference" && c.rows > 1) {
-        continue;
-      }
-      const std::string name = StrCat("cast/", c.name, "/", implementation.name);
-      benchmark::RegisterBenchmark(name.c_str(), [c, &implementation](benchmark::State& state) {
-        Measure(state, c, implementation.name);
-      })->UseRealTime();
-    }
-  }
-  return true;
-}();
+const bool kRegistered =
+    RegisterBenchmarks("cast", BenchmarkCases(), ImplementationsOf(PlatformKind::kCpu), Measure,
+                       [](const Case& c) { return c.rows == 1; });
 
 }  // namespace
 }  // namespace quire::ops::cast

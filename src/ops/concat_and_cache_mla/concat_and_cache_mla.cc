@@ -1,5 +1,6 @@
 #include "ops/concat_and_cache_mla/concat_and_cache_mla.h"
 
+#include "ops/page_size.h"
 #include "ops/reshape_and_cache/slots.h"
 
 namespace quire::ops::concat_and_cache_mla {
@@ -8,17 +9,13 @@ namespace {
 
 constexpr std::string_view kOp = "concat_and_cache_mla";
 
-bool IsPlainFloating(DType dtype) {
-  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
-}
-
 Status CheckCache(const PagedLatentView& cache, Place place) {
   const bool quantized = cache.dtype == DType::kF8E4M3;
-  if (!IsPlainFloating(cache.dtype) && !quantized) {
+  if (!reshape_and_cache::IsPlainFloating(cache.dtype) && !quantized) {
     return InvalidArgument(kOp, ": a cache of ", InfoOf(cache.dtype).name,
                            " is not written; use f32, f16, bf16 or f8e4m3");
   }
-  QUIRE_RETURN_IF_ERROR(reshape_and_cache::CheckPageSize(kOp, cache.page_size));
+  QUIRE_RETURN_IF_ERROR(CheckPageSize(kOp, cache.page_size));
   if (cache.latent_dim < 1 || cache.rope_dim < 0 || cache.num_pages < 0) {
     return InvalidArgument(kOp, ": the cache has ", cache.num_pages, " pages of rows of ",
                            cache.latent_dim, " and ", cache.rope_dim, " elements");
@@ -37,28 +34,16 @@ Status CheckCache(const PagedLatentView& cache, Place place) {
   return quantized ? reshape_and_cache::CheckScale(kOp, "scale", cache.scale, place) : OkStatus();
 }
 
-Status CheckRows(std::string_view name, const TensorView& rows, const Shape& expected,
-                 Place place) {
-  if (!IsPlainFloating(rows.dtype()) || rows.shape() != expected || rows.place() != place ||
-      (!rows.defined() && expected.elements() > 0)) {
-    return InvalidArgument(kOp, ": ", name, " must be f32, f16 or bf16 ", ShapeName(expected),
-                           " on ", PlaceName(place), ", not ", Describe(rows));
-  }
-  if (rows.dim(1) > 1 && rows.stride(1) != 1) {
-    return InvalidArgument(kOp, ": the elements of a row of ", name, " must be contiguous, not ",
-                           rows.stride(1), " apart");
-  }
-  return OkStatus();
-}
-
 Status Validate(const Args& args, Place place) {
   const PagedLatentView& cache = args.cache;
   QUIRE_RETURN_IF_ERROR(CheckCache(cache, place));
   QUIRE_RETURN_IF_ERROR(reshape_and_cache::CheckSlots(kOp, args.slot_mapping,
                                                       cache.num_pages * cache.page_size, place));
   const int64_t tokens = args.slot_mapping.dim(0);
-  QUIRE_RETURN_IF_ERROR(CheckRows("latent", args.latent, {tokens, cache.latent_dim}, place));
-  QUIRE_RETURN_IF_ERROR(CheckRows("rope", args.rope, {tokens, cache.rope_dim}, place));
+  QUIRE_RETURN_IF_ERROR(
+      reshape_and_cache::CheckRows(kOp, "latent", args.latent, {tokens, cache.latent_dim}, place));
+  QUIRE_RETURN_IF_ERROR(
+      reshape_and_cache::CheckRows(kOp, "rope", args.rope, {tokens, cache.rope_dim}, place));
   if (args.latent.dtype() != args.rope.dtype()) {
     return InvalidArgument(kOp, ": latent is ", InfoOf(args.latent.dtype()).name, " and rope ",
                            InfoOf(args.rope.dtype()).name, "; they must have one type");

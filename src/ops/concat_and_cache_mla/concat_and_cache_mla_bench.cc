@@ -26,8 +26,7 @@ void Measure(benchmark::State& state, const Case& c, std::string_view implementa
   std::vector<int64_t> slots(static_cast<size_t>(c.tokens));
   std::iota(slots.begin(), slots.end(), 0);
   const int64_t num_pages = (c.tokens + c.page_size - 1) / c.page_size;
-  std::vector<uint8_t> cache(
-      static_cast<size_t>(BytesOf(c.cache_type, num_pages * c.page_size * row)));
+  const Buffer cache = FilledBuffer(cpu, BytesOf(c.cache_type, num_pages * c.page_size * row), 0);
   float scale = 0.5f;
   const Args args = {.latent = {latent.data(), c.input_type, {c.tokens, c.latent_dim}},
                      .rope = {rope.data(), c.input_type, {c.tokens, c.rope_dim}},
@@ -40,31 +39,14 @@ void Measure(benchmark::State& state, const Case& c, std::string_view implementa
                                .rope_dim = c.rope_dim,
                                .place = {},
                                .scale = c.cache_type == DType::kF8E4M3 ? &scale : nullptr}};
-  for (auto _ : state) {
-    const Status status = concat_and_cache_mla::Run(cpu.Context(implementation), args);
-    if (!status.ok()) {
-      state.SkipWithError(status.message().c_str());
-      return;
-    }
-  }
+  MeasureRun(state, cpu, implementation, args);
   SetBytesAgainstLimit(
       state, cpu, BytesOf(c.input_type, c.tokens * row) + BytesOf(c.cache_type, c.tokens * row));
 }
 
-const bool kRegistered = [] {
-  for (const Case& c : BenchmarkCases()) {
-    for (const Implementation<Args>& implementation : ImplementationsOf(PlatformKind::kCpu)) {
-      if (implementation.name == "reference" && c.tokens > 512) {
-        continue;
-      }
-      const std::string name = StrCat("concat_and_cache_mla/", c.name, "/", implementation.name);
-      benchmark::RegisterBenchmark(name.c_str(), [c, &implementation](benchmark::State& state) {
-        Measure(state, c, implementation.name);
-      })->UseRealTime();
-    }
-  }
-  return true;
-}();
+const bool kRegistered = RegisterBenchmarks("concat_and_cache_mla", BenchmarkCases(),
+                                            ImplementationsOf(PlatformKind::kCpu), Measure,
+                                            [](const Case& c) { return c.tokens <= 512; });
 
 }  // namespace
 }  // namespace quire::ops::concat_and_cache_mla

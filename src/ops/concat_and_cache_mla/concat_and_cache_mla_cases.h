@@ -140,6 +140,11 @@ inline std::vector<Case> ConformanceCases() {
   }
   cases.push_back({.name = "no_rope", .tokens = 5, .latent_dim = 24, .rope_dim = 0});
   cases.push_back({.name = "one_element", .tokens = 5, .latent_dim = 1, .rope_dim = 1});
+  for (const DType stored : {DType::kBF16, DType::kF32}) {  // 8 MiB and more
+    cases.push_back({.name = StrCat("large_to_", InfoOf(stored).name),
+                     .tokens = stored == DType::kBF16 ? 7400 : 3700,
+                     .cache_type = stored});
+  }
   for (int i = 0; i < 12; ++i) {
     constexpr DType kInputs[] = {DType::kF32, DType::kF16, DType::kBF16};
     constexpr DType kStored[] = {DType::kF8E4M3, DType::kF16, DType::kBF16, DType::kF32};

@@ -3,6 +3,7 @@
 #include "ops/concat_and_cache_mla/concat_and_cache_mla.h"
 #include "ops/cpu_convert.h"
 #include "ops/cpu_rows.h"
+#include "ops/cpu_stream.h"
 #include "ops/reshape_and_cache/slots.h"
 #include "platform/cpu/isa_targets.h"
 
@@ -12,9 +13,11 @@ namespace {
 
 constexpr std::string_view kTypes = "f32, f16, bf16; pages of f32, f16, bf16, f8e4m3";
 
-// Calls write(from, elements, to) for both parts of every token that is not skipped.
-template <typename Write>
-void ForParts(const OpContext& context, const Args& args, const Write& write) {
+// Calls write(from, elements, to) for both parts of every token that is not skipped. Each thread
+// calls finish() after its tokens.
+template <typename Write, typename Finish>
+void ForParts(const OpContext& context, const Args& args, const Write& write,
+              const Finish& finish) {
   const PagedLatentView& cache = args.cache;
   const DType input = args.latent.dtype();
   const auto* latent = static_cast<const std::byte*>(args.latent.data());
@@ -33,22 +36,33 @@ void ForParts(const OpContext& context, const Args& args, const Write& write) {
                      write(rope + token * rope_stride, cache.rope_dim, to + latent_bytes);
                    }
                  }
+                 finish();
                });
 }
 
 template <CpuIsa kIsa>
 Status WriteTokens(const OpContext& context, const Args& args) {
+  const PagedLatentView& cache = args.cache;
   const DType from = args.latent.dtype();
-  const DType to = args.cache.dtype;
-  if (to == DType::kF8E4M3) {
-    const ScaledConvertFunction divide = DividerOf(kIsa, from, to);
-    const float scale = *args.cache.scale;
-    ForParts(context, args, [=](const void* in, int64_t elements, void* out) {
-      divide(in, elements, scale, out);
-    });
-  } else {
-    ForParts(context, args, ConverterOf(kIsa, from, to));
+  if (cache.dtype == DType::kF8E4M3) {
+    const ScaledConvertFunction divide = DividerOf(kIsa, from, cache.dtype);
+    const float scale = *cache.scale;
+    ForParts(
+        context, args,
+        [=](const void* in, int64_t elements, void* out) { divide(in, elements, scale, out); },
+        [] {});
+    return OkStatus();
   }
+  const int64_t row_bytes = BytesOf(cache.dtype, cache.row_elements());
+  if (!StreamingPays(args.slot_mapping.dim(0) * row_bytes, row_bytes, cache.data)) {
+    ForParts(context, args, ConverterOf(kIsa, from, cache.dtype), [] {});
+    return OkStatus();
+  }
+  const RowWriter writer(kIsa, from, cache.dtype, /*streaming=*/true);
+  ForParts(
+      context, args,
+      [&](const void* in, int64_t elements, void* out) { writer.Write(in, elements, out); },
+      [&] { writer.Finish(); });
   return OkStatus();
 }
 

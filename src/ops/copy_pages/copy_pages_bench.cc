@@ -30,30 +30,13 @@ void Measure(benchmark::State& state, const Case& c, std::string_view implementa
       .source = {source.data(), c.dtype, {c.source_pages, c.page_elements}},
       .destination = {destination.data(), c.dtype, {c.destination_pages, c.page_elements}},
       .pairs = {pairs.data(), DType::kI32, {c.pairs, 2}}};
-  for (auto _ : state) {
-    const Status status = copy_pages::Run(cpu.Context(implementation), args);
-    if (!status.ok()) {
-      state.SkipWithError(status.message().c_str());
-      return;
-    }
-  }
+  MeasureRun(state, cpu, implementation, args);
   SetBytesAgainstLimit(state, cpu, 2 * c.pairs * static_cast<int64_t>(page_bytes));
 }
 
-const bool kRegistered = [] {
-  for (const Case& c : BenchmarkCases()) {
-    for (const Implementation<Args>& implementation : ImplementationsOf(PlatformKind::kCpu)) {
-      if (implementation.name == "reference" && c.pairs > 1) {
-        continue;
-      }
-      const std::string name = StrCat("copy_pages/", c.name, "/", implementation.name);
-      benchmark::RegisterBenchmark(name.c_str(), [c, &implementation](benchmark::State& state) {
-        Measure(state, c, implementation.name);
-      })->UseRealTime();
-    }
-  }
-  return true;
-}();
+const bool kRegistered =
+    RegisterBenchmarks("copy_pages", BenchmarkCases(), ImplementationsOf(PlatformKind::kCpu),
+                       Measure, [](const Case& c) { return c.pairs == 1; });
 
 }  // namespace
 }  // namespace quire::ops::copy_pages

@@ -7,7 +7,7 @@
 #include "ops/copy_pages/copy_pages.h"
 #include "ops/copy_pages/page_bytes.h"
 #include "ops/cpu_rows.h"
-#include "platform/cpu/isa_targets.h"
+#include "ops/cpu_stream.h"
 
 namespace quire::ops::copy_pages {
 
@@ -49,30 +49,11 @@ Status CopyPieces(const OpContext& context, const Args& args) {
 
 #if QUIRE_HAVE_X86
 
-constexpr int64_t kLineBytes = 64;
-// Larger than what the next steps would find in a cache.
-constexpr int64_t kLargeBytes = int64_t{8} << 20;
-// Lines that are only partly streamed cost more than they save.
-constexpr int64_t kLeastPageBytes = 8 * kLineBytes;
-
-void StreamLinesSse2(const std::byte* from, int64_t bytes, std::byte* to) {
-  for (int64_t i = 0; i < bytes; i += 16) {
-    _mm_stream_si128(reinterpret_cast<__m128i*>(to + i),
-                     _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i)));
-  }
-}
-
-QUIRE_BEGIN_AVX512
-void StreamLinesAvx512(const std::byte* from, int64_t bytes, std::byte* to) {
-  for (int64_t i = 0; i < bytes; i += kLineBytes) {
-    _mm512_stream_si512(reinterpret_cast<__m512i*>(to + i), _mm512_loadu_si512(from + i));
-  }
-}
-QUIRE_END_TARGET
-
-template <void (*kStreamLines)(const std::byte* from, int64_t bytes, std::byte* to)>
+template <CpuIsa kIsa>
 Status StreamPieces(const OpContext& context, const Args& args) {
+  constexpr int64_t kLineBytes = 64;
   const int64_t page_bytes = PageCopies(args).page_bytes;
+  const StreamFunction stream = StreamerOf(kIsa);
   ForPieces(
       context, args,
       [=](const std::byte* from, int64_t bytes, std::byte* to, const std::byte* ahead) {
@@ -80,15 +61,9 @@ Status StreamPieces(const OpContext& context, const Args& args) {
         for (int64_t i = 0; i < std::min<int64_t>(page_bytes, 1024); i += kLineBytes) {
           __builtin_prefetch(ahead + i);
         }
-        const auto misaligned = static_cast<int64_t>(reinterpret_cast<uintptr_t>(to)) % kLineBytes;
-        const int64_t head = std::min(bytes, (kLineBytes - misaligned) % kLineBytes);
-        const int64_t lines = (bytes - head) / kLineBytes * kLineBytes;
-        std::memcpy(to, from, static_cast<size_t>(head));
-        kStreamLines(from + head, lines, to + head);
-        std::memcpy(to + head + lines, from + head + lines,
-                    static_cast<size_t>(bytes - head - lines));
+        stream(from, bytes, to);
       },
-      [] { _mm_sfence(); });  // what it wrote is there for other threads
+      FinishStreaming);
   return OkStatus();
 }
 
@@ -96,9 +71,9 @@ Status StreamPieces(const OpContext& context, const Args& args) {
 template <CpuIsa kIsa>
 bool AcceptsLarge(const OpContext& context, const Args& args) {
   const PageCopies copies(args);
-  const bool large =
-      copies.page_bytes >= kLeastPageBytes && copies.count * copies.page_bytes >= kLargeBytes;
-  return DeviceHas<kIsa>(context, args) && (large || !context.implementation.empty());
+  const bool pays =
+      StreamingPays(copies.count * copies.page_bytes, copies.page_bytes, copies.destination);
+  return DeviceHas<kIsa>(context, args) && (pays || !context.implementation.empty());
 }
 
 #endif
@@ -108,8 +83,8 @@ bool AcceptsLarge(const OpContext& context, const Args& args) {
 Implementations CpuImplementations() {
   return {
 #if QUIRE_HAVE_X86
-      {"avx512_stream", AcceptsLarge<CpuIsa::kAvx512>, StreamPieces<StreamLinesAvx512>, kTypes},
-      {"stream", AcceptsLarge<CpuIsa::kBaseline>, StreamPieces<StreamLinesSse2>, kTypes},
+      {"avx512_stream", AcceptsLarge<CpuIsa::kAvx512>, StreamPieces<CpuIsa::kAvx512>, kTypes},
+      {"stream", AcceptsLarge<CpuIsa::kBaseline>, StreamPieces<CpuIsa::kBaseline>, kTypes},
 #endif
       {"memcpy", [](const OpContext&, const Args&) { return true; }, CopyPieces, kTypes},
   };

@@ -24,13 +24,7 @@ void Measure(benchmark::State& state, const Case& c, std::string_view implementa
                      .kv_length = requests.kv_length(),
                      .page_size = c.page_size,
                      .out = {out.data(), DType::kI32, {requests.batch(), requests.width()}}};
-  for (auto _ : state) {
-    const Status status = page_table_copy::Run(cpu.Context(implementation), args);
-    if (!status.ok()) {
-      state.SkipWithError(status.message().c_str());
-      return;
-    }
-  }
+  MeasureRun(state, cpu, implementation, args);
   int64_t pages = 0;
   for (const int32_t length : drawn.lengths) {
     pages += PagesOf(length, c.page_size);
@@ -38,17 +32,8 @@ void Measure(benchmark::State& state, const Case& c, std::string_view implementa
   SetBytesAgainstLimit(state, cpu, 4 * (pages + static_cast<int64_t>(out.size())));
 }
 
-const bool kRegistered = [] {
-  for (const Case& c : BenchmarkCases()) {
-    for (const Implementation<Args>& implementation : ImplementationsOf(PlatformKind::kCpu)) {
-      const std::string name = StrCat("page_table_copy/", c.name, "/", implementation.name);
-      benchmark::RegisterBenchmark(name.c_str(), [c, &implementation](benchmark::State& state) {
-        Measure(state, c, implementation.name);
-      })->UseRealTime();
-    }
-  }
-  return true;
-}();
+const bool kRegistered = RegisterBenchmarks("page_table_copy", BenchmarkCases(),
+                                            ImplementationsOf(PlatformKind::kCpu), Measure);
 
 }  // namespace
 }  // namespace quire::ops::page_table_copy

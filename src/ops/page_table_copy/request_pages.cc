@@ -1,6 +1,6 @@
 #include "ops/page_table_copy/request_pages.h"
 
-#include <bit>
+#include "ops/page_size.h"
 
 namespace quire::ops::page_table_copy {
 
@@ -31,10 +31,7 @@ Status CheckTable(std::string_view op, std::string_view name, const TensorView& 
 Status CheckRequests(std::string_view op, const TensorView& request_pages,
                      const TensorView& request_ids, const TensorView& kv_length, int32_t page_size,
                      Place place) {
-  if (page_size < 1 || !std::has_single_bit(static_cast<uint32_t>(page_size))) {
-    return InvalidArgument(op, ": page size ", page_size,
-                           " is not a power of two; use 1, 2, 4, 8, ...");
-  }
+  QUIRE_RETURN_IF_ERROR(CheckPageSize(op, page_size));
   QUIRE_RETURN_IF_ERROR(CheckTable(op, "request_pages", request_pages, place));
   QUIRE_RETURN_IF_ERROR(CheckIntegers(op, "request_ids", request_ids, -1, place));
   QUIRE_RETURN_IF_ERROR(CheckIntegers(op, "kv_length", kv_length, request_ids.dim(0), place));

@@ -18,27 +18,12 @@ void Measure(benchmark::State& state, const Case& c, std::string_view implementa
   CpuFixture cpu(0);
   const Case drawn = Drawn(c, 1);
   Problem problem(drawn, 1, 0);
-  for (auto _ : state) {
-    const Status status = repack_kv_index::Run(cpu.Context(implementation), problem.args);
-    if (!status.ok()) {
-      state.SkipWithError(status.message().c_str());
-      return;
-    }
-  }
+  MeasureRun(state, cpu, implementation, problem.args);
   SetBytesAgainstLimit(state, cpu, 4 * 2 * Problem::PagesOf(drawn));
 }
 
-const bool kRegistered = [] {
-  for (const Case& c : BenchmarkCases()) {
-    for (const Implementation<Args>& implementation : ImplementationsOf(PlatformKind::kCpu)) {
-      const std::string name = StrCat("repack_kv_index/", c.name, "/", implementation.name);
-      benchmark::RegisterBenchmark(name.c_str(), [c, &implementation](benchmark::State& state) {
-        Measure(state, c, implementation.name);
-      })->UseRealTime();
-    }
-  }
-  return true;
-}();
+const bool kRegistered = RegisterBenchmarks("repack_kv_index", BenchmarkCases(),
+                                            ImplementationsOf(PlatformKind::kCpu), Measure);
 
 }  // namespace
 }  // namespace quire::ops::repack_kv_index

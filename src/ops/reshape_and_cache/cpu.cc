@@ -2,6 +2,7 @@
 // implementations write the same bits.
 #include "ops/cpu_convert.h"
 #include "ops/cpu_rows.h"
+#include "ops/cpu_stream.h"
 #include "ops/reshape_and_cache/quantize.h"
 #include "ops/reshape_and_cache/reshape_and_cache.h"
 #include "ops/reshape_and_cache/slots.h"
@@ -45,6 +46,16 @@ struct Side {
   float* scales;
 };
 
+// Whether keys and values go past the caches. Dividing is slower than any store.
+bool Streams(const Args& args) {
+  const PagedKvView& cache = args.cache;
+  const int64_t key_bytes = BytesOf(cache.dtype, cache.head_dim);
+  const int64_t value_bytes = BytesOf(cache.dtype, cache.value_dim());
+  const int64_t bytes = args.slot_mapping.dim(0) * cache.num_kv_heads * (key_bytes + value_bytes);
+  return cache.scaling == KvScaling::kNone && StreamingPays(bytes, key_bytes, cache.k) &&
+         StreamingPays(bytes, value_bytes, cache.v);
+}
+
 struct Job {
   Job(CpuIsa isa, const Args& args)
       : key(args.key, args.cache.dtype, args.cache.k, args.cache.KeyStrides(), args.cache.k_scale),
@@ -54,7 +65,7 @@ struct Job {
         page_size(args.cache.page_size),
         scaling(args.cache.scaling),
         scale_strides(args.cache.ScaleStrides()),
-        convert(ConverterOf(isa, args.key.dtype(), args.cache.dtype)),
+        writer(isa, args.key.dtype(), args.cache.dtype, Streams(args)),
         divide(DividerOf(isa, args.key.dtype(), args.cache.dtype)),
         abs_max(AbsMaxOf(isa, args.key.dtype())) {
     if (scaling != KvScaling::kPerTokenHead) {
@@ -69,7 +80,7 @@ struct Job {
   int64_t page_size;
   KvScaling scaling;
   PageStrides scale_strides;
-  ConvertFunction convert;
+  RowWriter writer;
   ScaledConvertFunction divide;
   AbsMaxFunction abs_max;
 };
@@ -79,7 +90,7 @@ void WriteSide(const Job& job, const Side& side, int64_t token, int64_t page, in
   std::byte* to = side.pages + side.to.Offset(page, 0, offset);
   for (int64_t head = 0; head < side.heads; ++head, from += side.from_head, to += side.to.head) {
     if (job.scaling == KvScaling::kNone) {
-      job.convert(from, side.elements, to);
+      job.writer.Write(from, side.elements, to);
       continue;
     }
     float& scale = side.scales[job.scale_strides.Offset(page, head, offset)];
@@ -103,6 +114,7 @@ Status WriteTokens(const OpContext& context, const Args& args) {
         WriteSide(job, job.value, token, slot / job.page_size, slot % job.page_size);
       }
     }
+    job.writer.Finish();
   });
   return OkStatus();
 }

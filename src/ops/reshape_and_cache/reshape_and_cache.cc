@@ -1,5 +1,6 @@
 #include "ops/reshape_and_cache/reshape_and_cache.h"
 
+#include "ops/page_size.h"
 #include "ops/reshape_and_cache/slots.h"
 
 namespace quire::ops::reshape_and_cache {
@@ -7,10 +8,6 @@ namespace quire::ops::reshape_and_cache {
 namespace {
 
 constexpr std::string_view kOp = "reshape_and_cache";
-
-bool IsPlainFloating(DType dtype) {
-  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
-}
 
 Status CheckScaling(const PagedKvView& cache) {
   const bool quantized = cache.dtype == DType::kF8E4M3;
@@ -52,20 +49,6 @@ Status CheckCache(const PagedKvView& cache, Place place) {
   return CheckScaling(cache);
 }
 
-Status CheckRows(std::string_view name, const TensorView& rows, const Shape& expected,
-                 Place place) {
-  if (!IsPlainFloating(rows.dtype()) || rows.shape() != expected || rows.place() != place ||
-      (!rows.defined() && expected[0] > 0)) {
-    return InvalidArgument(kOp, ": ", name, " must be f32, f16 or bf16 ", ShapeName(expected),
-                           " on ", PlaceName(place), ", not ", Describe(rows));
-  }
-  if (rows.dim(2) > 1 && rows.stride(2) != 1) {
-    return InvalidArgument(kOp, ": the elements of a head of ", name, " must be contiguous, not ",
-                           rows.stride(2), " apart");
-  }
-  return OkStatus();
-}
-
 Status Validate(const Args& args, Place place) {
   const PagedKvView& cache = args.cache;
   QUIRE_RETURN_IF_ERROR(CheckCache(cache, place));
@@ -73,8 +56,9 @@ Status Validate(const Args& args, Place place) {
       CheckSlots(kOp, args.slot_mapping, cache.num_pages * cache.page_size, place));
   const int64_t tokens = args.slot_mapping.dim(0);
   const int64_t heads = cache.num_kv_heads;
-  QUIRE_RETURN_IF_ERROR(CheckRows("key", args.key, {tokens, heads, cache.head_dim}, place));
-  QUIRE_RETURN_IF_ERROR(CheckRows("value", args.value, {tokens, heads, cache.value_dim()}, place));
+  QUIRE_RETURN_IF_ERROR(CheckRows(kOp, "key", args.key, {tokens, heads, cache.head_dim}, place));
+  QUIRE_RETURN_IF_ERROR(
+      CheckRows(kOp, "value", args.value, {tokens, heads, cache.value_dim()}, place));
   if (args.key.dtype() != args.value.dtype()) {
     return InvalidArgument(kOp, ": key is ", InfoOf(args.key.dtype()).name, " and value ",
                            InfoOf(args.value.dtype()).name, "; they must have one type");

@@ -40,13 +40,15 @@ std::vector<Case> BenchmarkCases() {
 
 // Memory without guards; a sequence's tokens go to whole pages in a random order.
 struct Memory {
-  explicit Memory(const Case& c)
+  Memory(CpuFixture& cpu, const Case& c)
       : num_pages(c.tokens / c.page_size),
         rows(int64_t{c.tokens} * c.kv_heads),
-        key(static_cast<size_t>(BytesOf(c.input_type, rows * c.head_dim)), 0x3a),
-        value(key.size(), 0x3a),
-        k(static_cast<size_t>(BytesOf(c.cache_type, rows * c.head_dim))),
-        v(k.size()),
+        bytes_in(BytesOf(c.input_type, rows * c.head_dim)),
+        bytes_out(BytesOf(c.cache_type, rows * c.head_dim)),
+        key(FilledBuffer(cpu, bytes_in, 0x3a)),
+        value(FilledBuffer(cpu, bytes_in, 0x3a)),
+        k(FilledBuffer(cpu, bytes_out, 0)),
+        v(FilledBuffer(cpu, bytes_out, 0)),
         k_scale(static_cast<size_t>(rows), 1.0f),
         v_scale(static_cast<size_t>(rows), 1.0f) {
     std::vector<int64_t> pages(static_cast<size_t>(num_pages));
@@ -76,10 +78,12 @@ struct Memory {
 
   int64_t num_pages;
   int64_t rows;
-  std::vector<uint8_t> key;
-  std::vector<uint8_t> value;
-  std::vector<uint8_t> k;
-  std::vector<uint8_t> v;
+  int64_t bytes_in;   // of the keys, and as many of the values
+  int64_t bytes_out;  // of their pages
+  Buffer key;
+  Buffer value;
+  Buffer k;
+  Buffer v;
   std::vector<float> k_scale;
   std::vector<float> v_scale;
   std::vector<int64_t> slots;
@@ -88,31 +92,14 @@ struct Memory {
 
 void Measure(benchmark::State& state, const Case& c, std::string_view implementation) {
   CpuFixture cpu(0);
-  Memory memory(c);
-  for (auto _ : state) {
-    const Status status = reshape_and_cache::Run(cpu.Context(implementation), memory.args);
-    if (!status.ok()) {
-      state.SkipWithError(status.message().c_str());
-      return;
-    }
-  }
-  SetBytesAgainstLimit(state, cpu, 2 * static_cast<int64_t>(memory.key.size() + memory.k.size()));
+  Memory memory(cpu, c);
+  MeasureRun(state, cpu, implementation, memory.args);
+  SetBytesAgainstLimit(state, cpu, 2 * (memory.bytes_in + memory.bytes_out));
 }
 
-const bool kRegistered = [] {
-  for (const Case& c : BenchmarkCases()) {
-    for (const Implementation<Args>& implementation : ImplementationsOf(PlatformKind::kCpu)) {
-      if (implementation.name == "reference" && c.tokens > 512) {
-        continue;
-      }
-      const std::string name = StrCat("reshape_and_cache/", c.name, "/", implementation.name);
-      benchmark::RegisterBenchmark(name.c_str(), [c, &implementation](benchmark::State& state) {
-        Measure(state, c, implementation.name);
-      })->UseRealTime();
-    }
-  }
-  return true;
-}();
+const bool kRegistered =
+    RegisterBenchmarks("reshape_and_cache", BenchmarkCases(), ImplementationsOf(PlatformKind::kCpu),
+                       Measure, [](const Case& c) { return c.tokens <= 512; });
 
 }  // namespace
 }  // namespace quire::ops::reshape_and_cache

@@ -238,6 +238,14 @@ inline std::vector<Case> ConformanceCases() {
                    .input_type = DType::kBF16,
                    .cache_type = DType::kBF16,
                    .value_dim = 128});
+  for (const DType input : {DType::kF32, DType::kBF16}) {  // 8 MiB and more
+    cases.push_back({.name = StrCat("large_", InfoOf(input).name, "_to_f32"),
+                     .tokens = 1040,
+                     .kv_heads = 8,
+                     .head_dim = 128,
+                     .input_type = input,
+                     .cache_type = DType::kF32});
+  }
   cases.push_back({.name = "nhd_heads_apart", .head_gap = 3, .order = PageOrder::kNhd});
   for (int i = 0; i < 24; ++i) {
     constexpr DType kInputs[] = {DType::kF32, DType::kF16, DType::kBF16};

@@ -195,7 +195,7 @@ TEST(ReshapeAndCache, RefusesWrongShapes) {
   expect_invalid("page size 3 is not a power of two", [](Args& args) { args.cache.page_size = 3; });
   expect_invalid("a cache of i8 is not written", [](Args& args) { args.cache.dtype = DType::kI8; });
   expect_invalid("the cache has no memory", [](Args& args) { args.cache.v = nullptr; });
-  expect_invalid("the elements of a head of key must be contiguous, not 2 apart", [](Args& args) {
+  expect_invalid("the elements of a row of key must be contiguous, not 2 apart", [](Args& args) {
     args.key = {args.key.data(), DType::kF32, {17, 3, 64}, {0, 0, 2}};
   });
 }

@@ -1,6 +1,5 @@
 #include "ops/reshape_and_cache/slots.h"
 
-#include <bit>
 #include <cmath>
 
 namespace quire::ops::reshape_and_cache {
@@ -21,10 +20,17 @@ Status CheckSlots(std::string_view op, const TensorView& slots, int64_t num_slot
   return OkStatus();
 }
 
-Status CheckPageSize(std::string_view op, int32_t page_size) {
-  if (page_size < 1 || !std::has_single_bit(static_cast<uint32_t>(page_size))) {
-    return InvalidArgument(op, ": page size ", page_size,
-                           " is not a power of two; use 1, 2, 4, 8, ...");
+Status CheckRows(std::string_view op, std::string_view name, const TensorView& rows,
+                 const Shape& expected, Place place) {
+  if (!IsPlainFloating(rows.dtype()) || rows.shape() != expected || rows.place() != place ||
+      (!rows.defined() && expected.elements() > 0)) {
+    return InvalidArgument(op, ": ", name, " must be f32, f16 or bf16 ", ShapeName(expected),
+                           " on ", PlaceName(place), ", not ", Describe(rows));
+  }
+  const int last = expected.rank() - 1;
+  if (rows.dim(last) > 1 && rows.stride(last) != 1) {
+    return InvalidArgument(op, ": the elements of a row of ", name, " must be contiguous, not ",
+                           rows.stride(last), " apart");
   }
   return OkStatus();
 }

@@ -1,4 +1,5 @@
-// Slots of either integer type, for the operators that write to the cache.
+// What the operators that write to the cache share: slots of either integer type and the checks of
+// arguments.
 #pragma once
 
 #include "ops/implementation.h"
@@ -17,8 +18,14 @@ inline int64_t SlotOf(const TensorView& slot_mapping, int64_t token) {
 // can read it, no slot is past the cache of `num_slots`; else invalid_argument.
 Status CheckSlots(std::string_view op, const TensorView& slots, int64_t num_slots, Place place);
 
-// OK if `page_size` is a power of two, else invalid_argument.
-Status CheckPageSize(std::string_view op, int32_t page_size);
+inline bool IsPlainFloating(DType dtype) {
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+}
+
+// OK if `rows`, called `name`, is f32, f16 or bf16 of the expected shape at `place` and its last
+// axis is contiguous; else invalid_argument.
+Status CheckRows(std::string_view op, std::string_view name, const TensorView& rows,
+                 const Shape& expected, Place place);
 
 // OK if `scale`, called `name`, is there and, where the host can read it, finite and positive; else
 // invalid_argument.
