@@ -27,6 +27,9 @@ inline Case WithSequences(Case shape, int sequences, int32_t length, int32_t row
 inline Case SmolLm2Shape() {
   return {.name = "smollm2", .q_heads = 9, .kv_heads = 3};
 }
+inline Case Llama3Shape() {
+  return {.name = "llama3", .q_heads = 32, .kv_heads = 8, .key_dim = 128, .value_dim = 128};
+}
 inline Case Gemma3Shape() {
   return {.name = "gemma3", .q_heads = 4, .kv_heads = 1, .key_dim = 256, .value_dim = 256};
 }

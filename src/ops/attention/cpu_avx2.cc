@@ -1,4 +1,5 @@
 // Attention for AVX2 with FMA and F16C: two registers per vector, the same bits as AVX-512.
+#include "ops/attention/cpu_key_rows.h"
 #include "ops/attention/cpu_schedule.h"
 #include "ops/lanes.h"
 #include "platform/cpu/isa_targets.h"
@@ -98,8 +99,43 @@ struct Avx2Vector {
     return {_mm256_permutevar8x32_ps(_mm256_unpacklo_ps(lo, hi), order),
             _mm256_permutevar8x32_ps(_mm256_unpackhi_ps(lo, hi), order)};
   }
+  // Sixteen vectors as rows become columns.
+  static void Transpose(V* rows) {
+    __m256 blocks[2][2][8];  // [half of the columns][half of the rows]
+    for (int i = 0; i < 8; ++i) {
+      for (int half = 0; half < 2; ++half) {
+        blocks[0][half][i] = rows[8 * half + i].lo;
+        blocks[1][half][i] = rows[8 * half + i].hi;
+      }
+    }
+    for (int half = 0; half < 2; ++half) {
+      Transpose8(blocks[half][0]);
+      Transpose8(blocks[half][1]);
+      for (int i = 0; i < 8; ++i) {
+        rows[8 * half + i] = {blocks[half][0][i], blocks[half][1][i]};
+      }
+    }
+  }
 
  private:
+  static void Transpose8(__m256* rows) {
+    __m256 pairs[8];
+    for (int i = 0; i < 8; i += 2) {
+      pairs[i] = _mm256_unpacklo_ps(rows[i], rows[i + 1]);
+      pairs[i + 1] = _mm256_unpackhi_ps(rows[i], rows[i + 1]);
+    }
+    for (int k = 0; k < 4; ++k) {
+      const int in_four = k % 2 == 0 ? 0x44 : 0xee;
+      const __m256 a = Halves(pairs[k / 2], pairs[k / 2 + 2], in_four);
+      const __m256 b = Halves(pairs[k / 2 + 4], pairs[k / 2 + 6], in_four);
+      rows[k] = _mm256_permute2f128_ps(a, b, 0x20);
+      rows[k + 4] = _mm256_permute2f128_ps(a, b, 0x31);
+    }
+  }
+  // The low (0x44) or the high (0xee) pairs of a and b in each half.
+  static __m256 Halves(__m256 a, __m256 b, int which) {
+    return which == 0x44 ? _mm256_shuffle_ps(a, b, 0x44) : _mm256_shuffle_ps(a, b, 0xee);
+  }
   template <class T>
   static __m128i LoadBits(const T* from) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));

@@ -1,4 +1,5 @@
 // Attention for AVX-512: one register per vector.
+#include "ops/attention/cpu_key_rows.h"
 #include "ops/attention/cpu_schedule.h"
 #include "ops/lanes.h"
 #include "platform/cpu/isa_targets.h"
@@ -64,7 +65,7 @@ struct Avx512Vector {
   static V ZeroWhereLess(V x, V limit, V a) {
     return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x.v, limit.v, _CMP_NLT_UQ), a.v)};
   }
-  // a in the lanes [begin, end), else fill.
+  // a in the lanes [begin, end), both within 0 and kLanes, else fill.
   static V KeepLanes(V a, int begin, int end, V fill) {
     const uint32_t below_end = end >= kLanes ? 0xffffu : (1u << end) - 1;
     const uint32_t below_begin = begin <= 0 ? 0u : (1u << begin) - 1;
@@ -93,6 +94,34 @@ struct Avx512Vector {
     const __m512 sums =
         _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x88), _mm512_shuffle_ps(ab, cd, 0xdd));
     return {_mm512_permutexvar_ps(order, sums)};
+  }
+  // Sixteen vectors as rows become columns.
+  static void Transpose(V* rows) {
+    __m512 pairs[16];
+    for (int i = 0; i < 16; i += 2) {
+      pairs[i] = _mm512_unpacklo_ps(rows[i].v, rows[i + 1].v);
+      pairs[i + 1] = _mm512_unpackhi_ps(rows[i].v, rows[i + 1].v);
+    }
+    __m512 fours[4][4];  // [k][i]: elements k, k + 4, ... of rows 4 i to 4 i + 3
+    for (int i = 0; i < 4; ++i) {
+      for (int odd = 0; odd < 2; ++odd) {
+        const __m512d a = _mm512_castps_pd(pairs[4 * i + odd]);
+        const __m512d b = _mm512_castps_pd(pairs[4 * i + odd + 2]);
+        fours[2 * odd][i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+        fours[2 * odd + 1][i] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+      }
+    }
+    for (int k = 0; k < 4; ++k) {
+      const __m512* f = fours[k];
+      const __m512 even_lo = _mm512_shuffle_f32x4(f[0], f[1], 0x88);
+      const __m512 odd_lo = _mm512_shuffle_f32x4(f[0], f[1], 0xdd);
+      const __m512 even_hi = _mm512_shuffle_f32x4(f[2], f[3], 0x88);
+      const __m512 odd_hi = _mm512_shuffle_f32x4(f[2], f[3], 0xdd);
+      rows[k].v = _mm512_shuffle_f32x4(even_lo, even_hi, 0x88);
+      rows[k + 4].v = _mm512_shuffle_f32x4(odd_lo, odd_hi, 0x88);
+      rows[k + 8].v = _mm512_shuffle_f32x4(even_lo, even_hi, 0xdd);
+      rows[k + 12].v = _mm512_shuffle_f32x4(odd_lo, odd_hi, 0xdd);
+    }
   }
 
  private:

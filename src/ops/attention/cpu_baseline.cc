@@ -120,6 +120,16 @@ struct BaselineVector {
   static V SumQuarters(const V& a, const V& b, const V& c, const V& d) {
     return {{FoldQuads(a), FoldQuads(b), FoldQuads(c), FoldQuads(d)}};
   }
+  // Sixteen vectors as rows become columns.
+  static void Transpose(V* rows) {
+    V columns[kLanes];
+    for (int i = 0; i < kLanes; ++i) {
+      for (int j = 0; j < kLanes; ++j) {
+        columns[i].q[j / 4][j % 4] = rows[j].q[i / 4][i % 4];
+      }
+    }
+    std::memcpy(rows, columns, sizeof(columns));
+  }
 
  private:
   template <class T>

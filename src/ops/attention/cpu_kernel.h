@@ -8,13 +8,14 @@
 #include <type_traits>
 #include <utility>
 
+#include "ops/attention/cpu_key_rows.h"
 #include "ops/attention/cpu_tile.h"
 #include "tensor/element.h"
 
 namespace quire::ops::attention::cpu {
 
-// A unit with more query vectors than this expands a tile of 16-bit keys and values to fp32 once
-// for all of them; a tile of f8e4m3 is always expanded, with its scales.
+// A unit with more query vectors than this expands a tile to fp32 once for all of them, its keys as
+// columns. With fewer only tiles of f8e4m3 are expanded, with their scales, as rows.
 inline constexpr int kMaxDirectQueries = 2 * kMaxRun;
 
 // A tile's keys and values: key j starts at keys + key_rows[j], value j at values + value_rows[j].
@@ -26,14 +27,6 @@ struct TileRows {
   const int64_t* value_rows;
   TileOffsets next;  // of the next tile, to be fetched; or null
 };
-
-// to = from over `elements` elements, a multiple of kLanes, converted.
-template <class V, class From, class To>
-inline void CopyVectors(const From* from, int elements, To* to) {
-  for (int d = 0; d < elements; d += kLanes) {
-    V::Store(to + d, V::Load(from + d));
-  }
-}
 
 // One unit at work. V: vector; T: element of keys and values.
 template <class V, class T>
@@ -47,8 +40,7 @@ class UnitRunner {
         key_dim_(problem.key_dim),
         value_dim_(problem.value_dim),
         queries_(unit.rows * group_),
-        expand_(sizeof(T) == 1 || (sizeof(T) == 2 && queries_ > kMaxDirectQueries)),
-        page_shift_(__builtin_ctzll(static_cast<uint64_t>(problem.page_size))),
+        columns_(queries_ > kMaxDirectQueries),
         offsets_(scratch.offsets[0]),
         next_offsets_(scratch.offsets[1]) {
     k_ = static_cast<const T*>(problem.key.data) + unit.kv_head * problem.key.strides.head;
@@ -85,6 +77,9 @@ class UnitRunner {
   }
 
  private:
+  static constexpr bool kScaled = std::is_same_v<T, Float8>;
+  static constexpr int kBlock = kColumnQueries<V>;
+
   // Queries are ordered by row, then head: those of a row are neighbours.
   int64_t RowOf(int query) const { return unit_.first_row + query / group_; }
   int HeadOf(int query) const { return unit_.kv_head * group_ + query % group_; }
@@ -95,26 +90,61 @@ class UnitRunner {
     const KeySpan span = SpanOf(query);
     return span.begin < (range + 1) * kKeyRange && range * kKeyRange < span.end;
   }
-  float* QueryOf(int query) const { return scratch_.query + int64_t{query} * key_dim_; }
+  // By columns, kLanes queries lie together.
+  float* QueryOf(int query) const {
+    return columns_ ? scratch_.query + int64_t{query / kLanes} * kLanes * key_dim_ + query % kLanes
+                    : scratch_.query + int64_t{query} * key_dim_;
+  }
   float* AccOf(int query) const { return scratch_.acc + int64_t{query} * value_dim_; }
 
-  void LoadQueries() {
+  void LoadQueries() const {
     const HeadRows& rows = problem_.query;
-    for (int query = 0; query < queries_; ++query) {
-      const int64_t offset = RowOf(query) * rows.row_stride + HeadOf(query) * rows.head_stride;
-      switch (rows.dtype) {
-        case DType::kF16: LoadQuery(static_cast<const Half*>(rows.data) + offset, query); break;
-        case DType::kBF16:
-          LoadQuery(static_cast<const BFloat16*>(rows.data) + offset, query);
-          break;
-        default: LoadQuery(static_cast<const float*>(rows.data) + offset, query); break;
-      }
+    switch (rows.dtype) {
+      case DType::kF16: LoadQueries(static_cast<const Half*>(rows.data)); break;
+      case DType::kBF16: LoadQueries(static_cast<const BFloat16*>(rows.data)); break;
+      default: LoadQueries(static_cast<const float*>(rows.data)); break;
     }
   }
 
   template <class Q>
-  void LoadQuery(const Q* from, int query) const {
-    CopyVectors<V>(from, key_dim_, QueryOf(query));
+  void LoadQueries(const Q* from) const {
+    const V scale = V::Broadcast(QueryScale(problem_));
+    for (int query = 0; query < queries_; ++query) {
+      const auto* line = reinterpret_cast<const char*>(from + RowOffset(problem_.query, query));
+      for (size_t byte = 0; byte < key_dim_ * sizeof(Q); byte += 64) {
+        __builtin_prefetch(line + byte, 0, 1);
+      }
+    }
+    for (int first = 0; first < queries_; first += kLanes) {
+      const int count = std::min(kLanes, queries_ - first);
+      for (int d = 0; d < key_dim_; d += kLanes) {
+        V block[kLanes];
+        for (int i = 0; i < kLanes; ++i) {
+          block[i] = i < count
+                         ? V::Mul(V::Load(from + RowOffset(problem_.query, first + i) + d), scale)
+                         : V::Zero();
+        }
+        StoreQueries(first, count, d, block);
+      }
+    }
+  }
+
+  // Elements [d, d + kLanes) of kLanes queries, as rows or as columns.
+  void StoreQueries(int first, int count, int d, V* block) const {
+    if (!columns_) {
+      for (int i = 0; i < count; ++i) {
+        V::Store(QueryOf(first + i) + d, block[i]);
+      }
+      return;
+    }
+    V::Transpose(block);
+    for (int i = 0; i < kLanes; ++i) {
+      V::Store(QueryOf(first) + ColumnOf(d + i, key_dim_) * kLanes, block[i]);
+    }
+  }
+
+  int64_t RowOffset(const HeadRows& rows, int query) const {
+    return RowOf(query) * rows.row_stride + HeadOf(query) * rows.head_stride;
   }
 
   void RunRange(int64_t range_begin) {
@@ -129,12 +159,15 @@ class UnitRunner {
         LocateKeys(tile + kKeyTile, next_offsets_);
       }
       const TileOffsets next = more ? next_offsets_ : TileOffsets{};
-      if (expand_) {
+      if (columns_) {
+        ExpandColumns(tile, next);
+        RunColumns(tile);
+      } else if constexpr (sizeof(T) > 1) {
+        RunTile<T>({k_, v_, offsets_.keys, offsets_.values, next}, tile);
+      } else {
         Expand(tile, next);
         RunTile<float>({scratch_.keys, scratch_.values, scratch_.key_rows, scratch_.value_rows, {}},
                        tile);
-      } else if constexpr (sizeof(T) > 1) {
-        RunTile<T>({k_, v_, offsets_.keys, offsets_.values, next}, tile);
       }
       std::swap(offsets_, next_offsets_);
     }
@@ -146,89 +179,60 @@ class UnitRunner {
             static_cast<int>(std::min<int64_t>(end_ - tile, kKeyTile))};
   }
 
-  // Where `count` keys from `position` on lie in one page, starting at `offset` of it; count is cut
-  // to the end of the page.
-  struct PageRun {
-    int64_t page;
-    int64_t offset;
-    int count;
-  };
-  PageRun RunAt(int64_t position, int count) const {
-    if (unit_.pages == nullptr) {
-      return {0, unit_.first_key + position, count};
-    }
-    const int page_size = 1 << page_shift_;
-    const int offset = static_cast<int>(position & (page_size - 1));
-    return {unit_.pages[position >> page_shift_], offset, std::min(count, page_size - offset)};
-  }
-
-  // Where the keys of a tile lie that some row of the unit sees. The places before and after repeat
-  // the nearest of them, so that whole vectors of keys can be read.
+  // Where the keys of a tile lie that some row of the unit sees.
   void LocateKeys(int64_t tile, const TileOffsets& offsets) const {
-    LocateRows(tile, problem_.key.strides, offsets.keys);
+    const TileKeys keys = UnitKeys(tile);
+    LocateRows(problem_, unit_, tile, keys, problem_.key.strides, offsets.keys);
     if (offsets.values != offsets.keys) {
-      LocateRows(tile, problem_.value.strides, offsets.values);
+      LocateRows(problem_, unit_, tile, keys, problem_.value.strides, offsets.values);
     }
   }
 
-  // The strides come by value: as memory they might be what `offsets` writes.
-  void LocateRows(int64_t tile, PageStrides strides, int64_t* offsets) const {
-    const TileKeys keys = UnitKeys(tile);
-    for (int j = keys.begin; j < keys.end;) {
-      const PageRun run = RunAt(tile + j, keys.end - j);
-      int64_t offset = run.page * strides.page + run.offset * strides.token;
-      for (const int run_end = j + run.count; j < run_end; ++j, offset += strides.token) {
-        offsets[j] = offset;
-      }
-    }
-    std::fill(offsets, offsets + keys.begin, offsets[keys.begin]);
-    std::fill(offsets + keys.end, offsets + kKeyTile, offsets[keys.end - 1]);
-  }
-
-  // Those of the keys that LocateKeys finds, repeated likewise.
   void LoadScales(int64_t tile, const float* from, float* scales) const {
-    const TileKeys keys = UnitKeys(tile);
-    const PageStrides& strides = problem_.scale_strides;
-    from += unit_.kv_head * strides.head;
-    for (int j = keys.begin; j < keys.end;) {
-      const PageRun run = RunAt(tile + j, keys.end - j);
-      const float* scale = from + run.page * strides.page + run.offset * strides.token;
-      for (const int run_end = j + run.count; j < run_end; ++j, scale += strides.token) {
-        scales[j] = *scale;
-      }
+    if constexpr (kScaled) {
+      cpu::LoadScales(problem_, unit_, tile, UnitKeys(tile), from, scales);
     }
-    std::fill(scales, scales + keys.begin, scales[keys.begin]);
-    std::fill(scales + keys.end, scales + kKeyTile, scales[keys.end - 1]);
   }
 
   // Keys and values of the tile as fp32 into the scratch memory.
   void Expand(int64_t tile, const TileOffsets& next) const {
-    ExpandRows(tile, k_, offsets_.keys, next.keys, problem_.key.scale, scratch_.key_scale, key_dim_,
+    LoadScales(tile, problem_.key.scale, scratch_.key_scale);
+    ExpandRows(tile, k_, offsets_.keys, next.keys, scratch_.key_scale, scratch_.key_rows, key_dim_,
                scratch_.keys);
     if (scratch_.values != scratch_.keys) {
-      ExpandRows(tile, v_, offsets_.values, next.values, problem_.value.scale, scratch_.value_scale,
-                 value_dim_, scratch_.values);
+      ExpandValues(tile, next);
     }
   }
 
+  void ExpandValues(int64_t tile, const TileOffsets& next) const {
+    LoadScales(tile, problem_.value.scale, scratch_.value_scale);
+    ExpandRows(tile, v_, offsets_.values, next.values, scratch_.value_scale, scratch_.value_rows,
+               value_dim_, scratch_.values);
+  }
+
+  // The same with keys as columns.
+  void ExpandColumns(int64_t tile, const TileOffsets& next) const {
+    const TileKeys keys = UnitKeys(tile);
+    LoadScales(tile, problem_.key.scale, scratch_.key_scale);
+    cpu::ExpandColumns<V>(k_, offsets_.keys, Ahead<T>{k_, next.keys},
+                          kScaled ? scratch_.key_scale : nullptr, keys.begin / kLanes * kLanes,
+                          (keys.end + kLanes - 1) / kLanes * kLanes, key_dim_, scratch_.columns);
+    ExpandValues(tile, next);
+  }
+
   void ExpandRows(int64_t tile, const T* rows, const int64_t* offsets, const int64_t* next,
-                  const float* scale, float* scales, int dim, float* to) const {
+                  const float* scales, const int64_t* to_rows, int dim, float* to) const {
     const TileKeys keys = UnitKeys(tile);
     const int end = (keys.end + kLanes - 1) / kLanes * kLanes;
     const Ahead<T> ahead = {rows, next};
-    if constexpr (std::is_same_v<T, Float8>) {
-      LoadScales(tile, scale, scales);
-    }
     for (int j = keys.begin / kLanes * kLanes; j < end; ++j) {
       const T* from = rows + offsets[j];
+      float* row = to + to_rows[j];
       ahead.Fetch(j, dim);
-      if constexpr (std::is_same_v<T, Float8>) {
-        const V factor = V::Broadcast(scales[j]);
-        for (int d = 0; d < dim; d += kLanes) {
-          V::Store(to + int64_t{j} * dim + d, V::Mul(V::Load(from + d), factor));
-        }
-      } else {
-        CopyVectors<V>(from, dim, to + int64_t{j} * dim);
+      const V factor = V::Broadcast(kScaled ? scales[j] : 1.0f);
+      for (int d = 0; d < dim; d += kLanes) {
+        const V x = V::Load(from + d);
+        V::Store(row + d, kScaled ? V::Mul(x, factor) : x);
       }
     }
   }
@@ -246,12 +250,8 @@ class UnitRunner {
         ++count;
       }
       if (keys.begin < keys.end) {
-        switch (count) {
-          case 1: RunQueries<1>(ahead, query, keys); break;
-          case 2: RunQueries<2>(ahead, query, keys); break;
-          case 3: RunQueries<3>(ahead, query, keys); break;
-          default: RunQueries<4>(ahead, query, keys); break;
-        }
+        WithCount<kMaxRun>(count,
+                           [&]<int kQueries>() { RunQueries<kQueries>(ahead, query, keys); });
         ahead.next = {};  // fetched once
       }
       query += count;
@@ -273,12 +273,103 @@ class UnitRunner {
     float factors[kQueries];
     for (int i = 0; i < kQueries; ++i) {
       factors[i] =
-          SoftmaxStep<V>(problem_, keys.begin, keys.end, scores + i * kKeyTile,
+          SoftmaxStep<V>(problem_.logit_soft_cap, keys, scores + i * kKeyTile,
                          scratch_.max + query + i, scratch_.sum + int64_t{query + i} * kLanes);
     }
     AddValues<V, kQueries>(scores, factors, rows.values, rows.value_rows,
                            Ahead<U>{rows.values, rows.next.values}, keys.begin, keys.end,
                            AccOf(query), value_dim_);
+  }
+
+  // RunTile with queries and keys by columns: neighbouring queries work together that see some keys
+  // of the tile, whether the same or not.
+  void RunColumns(int64_t tile) {
+    TileKeys keys[kMaxStep];
+    for (int query = 0; query < queries_; query += kMaxStep) {
+      int begin = 0;  // of the queries that see some
+      int end = 0;
+      for (int i = 0; i < std::min(kMaxStep, queries_ - query); ++i) {
+        const bool same_row = i > 0 && (query + i) % group_ != 0;
+        keys[i] = same_row ? keys[i - 1] : KeysOf(query + i, tile);
+        if (keys[i].begin < keys[i].end) {
+          begin = end == 0 ? i : begin;
+          end = i + 1;
+        }
+      }
+      if (begin < end) {
+        ScoreStep(query, begin, end, keys);
+        float factors[kMaxStep + kLanes];
+        SoftmaxSteps<V>(problem_.logit_soft_cap, end - begin, keys + begin,
+                        scratch_.scores + begin * kKeyTile, scratch_.max + query + begin,
+                        scratch_.sum + int64_t{query + begin} * kLanes, factors + begin);
+        AddStep(query, begin, end, keys, factors);
+      }
+    }
+  }
+
+  // Scores of the queries [begin, end) from `query` on, in whole blocks.
+  void ScoreStep(int query, int begin, int end, const TileKeys* keys) const {
+    for (int j = keys[begin].begin / kLanes * kLanes; j < keys[end - 1].end; j += kLanes) {
+      for (int first = begin / kBlock * kBlock; first < end; first += kBlock) {
+        const int last = std::min(first + kBlock, end) - 1;
+        if (j + kLanes <= keys[std::max(first, begin)].begin || j >= keys[last].end) {
+          continue;
+        }
+        const float* q = QueryOf(query + first);
+        const float* columns = scratch_.columns + int64_t{j} * key_dim_;
+        float* scores = scratch_.scores + first * kKeyTile + j;
+        if (kBlock > 4 && last - first < 4) {
+          ScoreColumns<V, std::min(kBlock, 4)>(q, columns, key_dim_, scores);
+        } else {
+          ScoreColumns<V, kBlock>(q, columns, key_dim_, scores);
+        }
+      }
+    }
+  }
+
+  // Keys that a whole block of queries sees are added for all together, the others before and
+  // after for each.
+  void AddStep(int query, int begin, int end, const TileKeys* keys, float* factors) const {
+    for (int first = begin; first < end; first += kMaxRun) {
+      const int last = std::min(first + kMaxRun, end) - 1;
+      const TileKeys common = {keys[last].begin, keys[first].end};
+      if (common.begin >= common.end) {
+        for (int i = first; i <= last; ++i) {
+          Add<1>(query, i, keys[i], factors);
+        }
+        continue;
+      }
+      for (int i = first; i <= last && keys[i].begin < common.begin; ++i) {
+        Add<1>(query, i, {keys[i].begin, common.begin}, factors);
+        factors[i] = 1.0f;
+      }
+      WithCount<kMaxRun>(last - first + 1,
+                         [&]<int kQueries>() { Add<kQueries>(query, first, common, factors); });
+      for (int i = last; i >= first && keys[i].end > common.end; --i) {
+        factors[i] = 1.0f;
+        Add<1>(query, i, {common.end, keys[i].end}, factors);
+      }
+    }
+  }
+
+  // Adds values of a tile that lie in the scratch memory to kQueries queries from `query` + i on.
+  template <int kQueries>
+  void Add(int query, int i, TileKeys keys, const float* factors) const {
+    AddValues<V, kQueries>(scratch_.scores + i * kKeyTile, factors + i, scratch_.values,
+                           scratch_.value_rows, Ahead<float>{}, keys.begin, keys.end,
+                           AccOf(query + i), value_dim_);
+  }
+
+  // Calls f<count>(), count from 1 to kMost, 4 at most.
+  template <int kMost, class F>
+  static void WithCount(int count, const F& f) {
+    if constexpr (kMost > 1) {
+      if (count < kMost) {
+        WithCount<kMost - 1>(count, f);
+        return;
+      }
+    }
+    f.template operator()<kMost>();
   }
 
   State TotalOf(int query) const {
@@ -347,7 +438,7 @@ class UnitRunner {
           *total.max / kLog2E + std::log(*total.sum);
     }
     const HeadRows& rows = problem_.out;
-    const int64_t offset = RowOf(query) * rows.row_stride + HeadOf(query) * rows.head_stride;
+    const int64_t offset = RowOffset(rows, query);
     const float by = factor / *total.sum;
     switch (rows.dtype) {
       case DType::kF16: Store(total.acc, by, static_cast<Half*>(rows.data) + offset); break;
@@ -381,9 +472,8 @@ class UnitRunner {
   const int key_dim_;
   const int value_dim_;
   const int queries_;
-  const bool expand_;
-  const int page_shift_;
-  const T* k_;  // of the unit's kv head
+  const bool columns_;  // a tile's keys are expanded as columns
+  const T* k_;          // of the unit's kv head
   const T* v_;
   int64_t begin_;  // keys [begin_, end_) of the unit that some of its rows see
   int64_t end_;

@@ -103,18 +103,27 @@ class UnitList {
     }
   }
 
+  // Long units first, as nothing is fetched ahead across their ends; short ones last, so that all
+  // threads end together.
   void AddRanges(Unit unit, int64_t partial_floats) {
     unit.merge_range_begin = unit.range_begin;
     unit.merge_ranges = static_cast<int32_t>(unit.range_end - unit.range_begin);
+    int32_t units_left = 0;
     if (units_ != nullptr) {
       unit.partials = workspace_.Allocate<float>(static_cast<size_t>(partial_floats));
       unit.units_left = workspace_.Allocate<int32_t>(1);
-      *unit.units_left = unit.merge_ranges;
     }
-    for (int32_t i = 0; i < unit.merge_ranges; ++i) {
-      unit.range_begin = unit.merge_range_begin + i;
-      unit.range_end = unit.range_begin + 1;
+    const int64_t end = unit.range_end;
+    const int64_t later = (problem_.kv_heads - 1 - unit.kv_head) * int64_t{unit.merge_ranges};
+    for (; unit.range_begin < end; unit.range_begin = unit.range_end) {
+      const int64_t left = end - unit.range_begin;
+      unit.range_end =
+          unit.range_begin + std::clamp<int64_t>((later + left) / (2 * threads_), 1, left);
+      ++units_left;
       Add(unit);
+    }
+    if (units_ != nullptr) {
+      *unit.units_left = units_left;
     }
   }
 
@@ -148,14 +157,15 @@ Scratch MakeScratch(Workspace& workspace, const Problem& problem, int64_t querie
   const auto value_dim = static_cast<size_t>(problem.value_dim);
   const bool shared = ValuesAreKeys(problem);
   Scratch scratch;
-  scratch.query = workspace.Allocate<float>(count * key_dim);
+  scratch.query = workspace.Allocate<float>((count + kLanes) * key_dim);
   scratch.acc = workspace.Allocate<float>(count * value_dim);
   scratch.sum = workspace.Allocate<float>(count * kLanes);
   scratch.max = workspace.Allocate<float>(count);
   scratch.total_acc = workspace.Allocate<float>(count * value_dim);
   scratch.total_sum = workspace.Allocate<float>(count);
   scratch.total_max = workspace.Allocate<float>(count);
-  scratch.scores = workspace.Allocate<float>(kMaxRun * kKeyTile);
+  scratch.scores = workspace.Allocate<float>(kMaxStep * kKeyTile);
+  scratch.columns = workspace.Allocate<float>(kKeyTile * key_dim);
   scratch.keys = workspace.Allocate<float>(kKeyTile * key_dim);
   scratch.values = shared ? scratch.keys : workspace.Allocate<float>(kKeyTile * value_dim);
   scratch.key_scale = workspace.Allocate<float>(kKeyTile);

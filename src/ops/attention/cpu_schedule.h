@@ -22,9 +22,11 @@ inline constexpr int kKeyTile = 64;
 // Lanes of the abstract vector that all instruction sets compute with.
 inline constexpr int kLanes = 16;
 // Query vectors (rows x grouped heads) that one unit works on, unless one row alone has more.
-inline constexpr int kMaxUnitQueries = 96;
+inline constexpr int kMaxUnitQueries = 192;
 // Query vectors that the innermost loops work on together.
 inline constexpr int kMaxRun = 4;
+// Query vectors that share one softmax step.
+inline constexpr int kMaxStep = kLanes;
 
 // Query rows of one sequence and the q heads of one kv head against consecutive key ranges.
 struct Unit {
@@ -65,14 +67,15 @@ struct TileOffsets {
 
 // Scratch memory of one worker.
 struct Scratch {
-  float* query = nullptr;         // [queries, Dk]
+  float* query = nullptr;         // [queries, Dk], or by columns, kLanes together
   float* acc = nullptr;           // [queries, Dv]: of the range in work
   float* sum = nullptr;           // [queries, kLanes]
   float* max = nullptr;           // [queries]
   float* total_acc = nullptr;     // [queries, Dv]: of the ranges before it
   float* total_sum = nullptr;     // [queries]
   float* total_max = nullptr;     // [queries]
-  float* scores = nullptr;        // [kMaxRun, kKeyTile]
+  float* scores = nullptr;        // [kMaxStep, kKeyTile]
+  float* columns = nullptr;       // [kKeyTile, Dk] keys by columns
   float* keys = nullptr;          // [kKeyTile, Dk] in fp32
   float* values = nullptr;        // [kKeyTile, Dv]; `keys` itself where values are parts of keys
   float* key_scale = nullptr;     // [kKeyTile]

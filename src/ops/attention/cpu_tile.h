@@ -3,11 +3,13 @@
 // cpu_kernel.h) inside its target region, after all other headers.
 //
 // Exactness: one (query row, head) is computed by one sequence of floating-point operations that
-// absolute positions fix. A score is 16 partial dot products (lane i: elements i, i + 16, ...)
-// summed by a fixed tree; a tile's softmax step sees kKeyTile keys; values are added key by key,
-// ascending; ranges are folded ascending. Queries share loads, never sums. A score of a key that
-// the row does not see is replaced, not multiplied away, and its value is not read, so whatever
-// such a slot holds cannot leak. V types with a fused Fma() give the same bits at any width.
+// absolute positions fix. The query is scaled first. A score is 16 partial dot products (number i:
+// elements i, i + 16, ..., ascending) summed by a fixed tree, whether they lie side by side in one
+// vector (ScoreKeys) or one after another in the lanes of their keys (ScoreColumns). A tile's
+// softmax step sees kKeyTile keys; values are added key by key, ascending; ranges are folded
+// ascending. Queries share loads, never sums. A score of a key that the row does not see is
+// replaced, not multiplied away, and its value is not read, so whatever such a slot holds cannot
+// leak. V types with a fused Fma() give the same bits at any width.
 #pragma once
 
 #include <algorithm>
@@ -44,20 +46,31 @@ template <class V>
   return V::ZeroWhereLess(x, V::Broadcast(-126.0f), V::TimesPowerOf2(p, n));
 }
 
-// c tanh(x / c) in the form c - 2c / (e^(2x / c) + 1).
+// c log2(e) tanh(y) of x = 2 log2(e) y, in the form c log2(e) (1 - 2 / (2^x + 1)).
 template <class V>
 [[gnu::always_inline]] inline V SoftCap(V x, float cap) {
   const V limit = V::Broadcast(60.0f);  // tanh is 1 there
-  const V exponent = V::Mul(x, V::Broadcast(2.0f * kLog2E / cap));
-  const V e = Exp2(V::Max(V::Sub(V::Zero(), limit), V::Min(limit, exponent)));
-  const V quotient = V::Div(V::Broadcast(2.0f * cap), V::Add(e, V::Broadcast(1.0f)));
-  return V::Sub(V::Broadcast(cap), quotient);
+  const V e = Exp2(V::Max(V::Sub(V::Zero(), limit), V::Min(limit, x)));
+  const V quotient = V::Div(V::Broadcast(2.0f * kLog2E * cap), V::Add(e, V::Broadcast(1.0f)));
+  return V::Sub(V::Broadcast(kLog2E * cap), quotient);
+}
+
+// What queries are multiplied by, for scores in base 2 or, with a soft cap, for what SoftCap takes.
+[[gnu::always_inline]] inline float QueryScale(const Problem& problem) {
+  const float cap = problem.logit_soft_cap;
+  return problem.scale * (cap > 0.0f ? 2.0f * kLog2E / cap : kLog2E);
 }
 
 template <class V>
 [[gnu::always_inline]] inline float Exp2Of(float x) {
   return V::First(Exp2(V::Broadcast(x)));
 }
+
+// Queries that ScoreColumns takes together: as many as registers hold with two sums for each.
+template <class V>
+inline constexpr int kColumnQueries = V::kRegisters >= 32  ? 8
+                                      : V::kRegisters >= 8 ? 2
+                                                           : 1;
 
 // Rows of keys or values to fetch while others are in use: those of the next tile. The hardware's
 // prefetchers do not see across pages: with pages of 16 tokens this makes cold decode 1.7 times as
@@ -125,42 +138,170 @@ template <class V, int kQueries, class T>
   }
 }
 
-// One softmax step over the keys [begin, end) of a tile: scores become weights relative to the new
-// largest score; *max and sum [kLanes] move on. Returns the factor that earlier sums must take.
+// Queries and keys by columns: [queries or keys / kLanes, head_dim, kLanes], where element d comes
+// at ColumnOf(d). Elements of one partial dot product follow each other, and partial dot products
+// in the order in which the tree takes them: that of their numbers' reversed bits.
+[[gnu::always_inline]] inline int ColumnOf(int d, int head_dim) {
+  constexpr int kReversed[16] = {0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15};
+  return kReversed[d % kLanes] * (head_dim / kLanes) + d / kLanes;
+}
+
+// Keys [begin, end) of a tile, multiples of 16, by columns in fp32; key j times scales[j] unless
+// scales is null.
+template <class V, class T>
+[[gnu::noinline]] void ExpandColumns(const T* keys, const int64_t* rows, const Ahead<T>& ahead,
+                                     const float* scales, int begin, int end, int head_dim,
+                                     float* columns) {
+  for (int first = begin; first < end; first += kLanes) {
+    for (int j = first; j < first + kLanes; ++j) {
+      ahead.Fetch(j, head_dim);
+    }
+    for (int d = 0; d < head_dim; d += kLanes) {
+      V block[kLanes];
+      QUIRE_UNROLL
+      for (int j = 0; j < kLanes; ++j) {
+        block[j] = V::Load(keys + rows[first + j] + d);
+      }
+      if (scales != nullptr) {
+        QUIRE_UNROLL
+        for (int j = 0; j < kLanes; ++j) {
+          block[j] = V::Mul(block[j], V::Broadcast(scales[first + j]));
+        }
+      }
+      V::Transpose(block);
+      QUIRE_UNROLL
+      for (int i = 0; i < kLanes; ++i) {
+        V::Store(columns + first * head_dim + ColumnOf(d + i, head_dim) * kLanes, block[i]);
+      }
+    }
+  }
+}
+
+// sum[i] = one partial dot product of query i and 16 keys: `terms` products of neighbouring
+// columns.
+template <class V, int kQueries>
+[[gnu::always_inline]] inline void DotColumns(const float* queries, const float* keys, int terms,
+                                              V (&sum)[kQueries]) {
+  QUIRE_UNROLL
+  for (int i = 0; i < kQueries; ++i) {
+    sum[i] = V::Zero();
+  }
+  for (int term = 0; term < terms; ++term) {
+    const V k = V::Load(keys + int64_t{term} * kLanes);
+    QUIRE_UNROLL
+    for (int i = 0; i < kQueries; ++i) {
+      const V q = V::Broadcast(queries[int64_t{term} * kLanes + i]);
+      sum[i] = V::Fma(q, k, sum[i]);
+    }
+  }
+}
+
+// scores[i][j] = query i . key j for kQueries queries and 16 keys, both by columns: the bits of
+// ScoreKeys. A sum over two, four or eight partial dot products waits in memory for its sibling.
+template <class V, int kQueries>
+[[gnu::noinline]] void ScoreColumns(const float* queries, const float* keys, int head_dim,
+                                    float* scores) {
+  const int terms = head_dim / kLanes;
+  const int64_t step = int64_t{terms} * kLanes;
+  alignas(64) float waiting[3][kQueries][kLanes];
+  for (int pair = 0; pair < kLanes / 2; ++pair) {
+    V sum[kQueries];
+    V odd[kQueries];
+    DotColumns(queries, keys, terms, sum);
+    DotColumns(queries + step, keys + step, terms, odd);
+    QUIRE_UNROLL
+    for (int i = 0; i < kQueries; ++i) {
+      sum[i] = V::Add(sum[i], odd[i]);
+    }
+    int level = 0;
+    for (int bits = pair; bits % 2 != 0; bits /= 2, ++level) {
+      QUIRE_UNROLL
+      for (int i = 0; i < kQueries; ++i) {
+        sum[i] = V::Add(V::Load(waiting[level][i]), sum[i]);
+      }
+    }
+    float* to = level == 3 ? scores : waiting[level][0];
+    const int stride = level == 3 ? kKeyTile : kLanes;
+    QUIRE_UNROLL
+    for (int i = 0; i < kQueries; ++i) {
+      V::Store(to + i * stride, sum[i]);
+    }
+    queries += 2 * step;
+    keys += 2 * step;
+  }
+}
+
+// The scores of a tile's keys, in base 2 and capped, -inf for those outside [begin, end); returns
+// the largest of each lane.
 template <class V>
-inline float SoftmaxStep(const Problem& problem, int begin, int end, float* scores, float* max,
-                         float* sum) {
-  constexpr int kVectors = kKeyTile / kLanes;
-  V s[kVectors];
+[[gnu::always_inline]] inline V FinishScores(float soft_cap, TileKeys keys, float* scores) {
   V top = V::Broadcast(kMinusInfinity);
   QUIRE_UNROLL
-  for (int i = 0; i < kVectors; ++i) {
-    const int first = begin - i * kLanes;
-    const int last = end - i * kLanes;
-    s[i] = V::Broadcast(kMinusInfinity);
-    if (last <= 0 || first >= kLanes) {
-      continue;
+  for (int i = 0; i < kKeyTile; i += kLanes) {
+    const bool full = keys.begin <= i && keys.end >= i + kLanes;
+    V s = V::Load(scores + i);
+    if (soft_cap > 0.0f) {
+      s = SoftCap(s, soft_cap);
     }
-    V x = V::Mul(V::Load(scores + i * kLanes), V::Broadcast(problem.scale));
-    if (problem.logit_soft_cap > 0.0f) {
-      x = SoftCap(x, problem.logit_soft_cap);
+    if (!full) {
+      s = V::KeepLanes(s, std::clamp(keys.begin - i, 0, kLanes),
+                       std::clamp(keys.end - i, 0, kLanes), V::Broadcast(kMinusInfinity));
     }
-    x = V::Mul(x, V::Broadcast(kLog2E));
-    s[i] = first <= 0 && last >= kLanes ? x : V::KeepLanes(x, first, last, s[i]);
-    top = V::Max(top, s[i]);
+    if (!full || soft_cap > 0.0f) {
+      V::Store(scores + i, s);
+    }
+    top = V::Max(top, s);
   }
-  const float old_max = *max;
-  const float new_max = std::max(old_max, V::LargestLane(top));
+  return top;
+}
+
+// Scores of one query and a tile become weights relative to `max`; sum [kLanes] times factor takes
+// them in.
+template <class V>
+[[gnu::always_inline]] inline void TakeWeights(float max, float factor, float* scores, float* sum) {
+  V s[kKeyTile / kLanes];
   QUIRE_UNROLL
-  for (int i = 0; i < kVectors; ++i) {
-    s[i] = Exp2(V::Sub(s[i], V::Broadcast(new_max)));
-    V::Store(scores + i * kLanes, s[i]);
+  for (int c = 0; c < kKeyTile / kLanes; ++c) {
+    s[c] = Exp2(V::Sub(V::Load(scores + c * kLanes), V::Broadcast(max)));
+    V::Store(scores + c * kLanes, s[c]);
   }
   const V added = V::Add(V::Add(s[0], s[1]), V::Add(s[2], s[3]));
-  const float factor = old_max == new_max ? 1.0f : Exp2Of<V>(old_max - new_max);
   V::Store(sum, V::Fma(V::Load(sum), V::Broadcast(factor), added));
-  *max = new_max;
+}
+
+// One softmax step of one query over the keys `keys` of a tile: scores [kKeyTile] become weights
+// relative to the new largest score; *max and sum [kLanes] move on. Returns the factor that earlier
+// sums must take.
+template <class V>
+[[gnu::always_inline]] inline float SoftmaxStep(float soft_cap, TileKeys keys, float* scores,
+                                                float* max, float* sum) {
+  const float old = *max;
+  *max = std::max(old, V::LargestLane(FinishScores<V>(soft_cap, keys, scores)));
+  const float factor = old == *max ? 1.0f : Exp2Of<V>(old - *max);
+  TakeWeights<V>(*max, factor, scores, sum);
   return factor;
+}
+
+// SoftmaxStep of up to kLanes queries, of which query i sees keys[i], with their factors found
+// together: slow for few. scores [queries, kKeyTile], factors [kLanes].
+template <class V>
+[[gnu::noinline]] void SoftmaxSteps(float soft_cap, int queries, const TileKeys* keys,
+                                    float* scores, float* max, float* sum, float* factors) {
+  alignas(64) float largest[kLanes] = {};
+  alignas(64) float old_max[kLanes] = {};
+  for (int i = 0; i < queries; ++i) {
+    largest[i] = V::LargestLane(FinishScores<V>(soft_cap, keys[i], scores + i * kKeyTile));
+    old_max[i] = max[i];
+  }
+  // The other operand of Max and Min where one is a NaN: the score is one, or both are -inf.
+  const V old = V::Load(old_max);
+  const V now = V::Max(V::Load(largest), old);
+  V::Store(largest, now);
+  V::Store(factors, Exp2(V::Min(V::Sub(old, now), V::Zero())));
+  std::copy_n(largest, queries, max);
+  for (int i = 0; i < queries; ++i) {
+    TakeWeights<V>(largest[i], factors[i], scores + i * kKeyTile, sum + i * kLanes);
+  }
 }
 
 // acc[i][0 .. 16 kVectors) = acc[i] * factors[i] + sum over j in [begin, end) of weights[i][j] *

@@ -28,6 +28,8 @@ std::vector<Case> Cases() {
   return {
       smollm2,
       WithSequences(attention::SmolLm2Shape(), 1, 2048, 2048),
+      WithSequences(attention::Llama3Shape(), 1, 512, 512),
+      WithSequences(attention::Llama3Shape(), 1, 2048, 2048),
       WithSequences(attention::Gemma3Shape(), 1, 512, 512),
       WithSequences(attention::Gemma3Shape(), 1, 2048, 2048),
       Changed(smollm2, "rows", 0, DType::kF16, KvScaling::kNone),
