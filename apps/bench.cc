@@ -1,8 +1,10 @@
 #include "apps/bench.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <random>
 
 #include "base/clock.h"
@@ -119,6 +121,44 @@ class Bench {
   std::vector<EngineEvent> events_;
 };
 
+// Bytes per second that `threads` threads read together from an array far larger than the caches:
+// the best of a few rounds. 0 if there is no memory for it.
+double ReadBandwidth(int threads) {
+  constexpr size_t kWords = (size_t{256} << 20) / sizeof(uint64_t);
+  constexpr size_t kParts = 64;
+  const auto device = CpuDevice::Create(threads);
+  Result<Buffer> buffer = (*device)->Allocate(kWords * sizeof(uint64_t));
+  if (!buffer.ok()) {
+    return 0;
+  }
+  ThreadPool pool(threads);
+  auto* words = static_cast<uint64_t*>(buffer->data());
+  std::fill_n(words, kWords, 1);
+  std::array<uint64_t, kParts> sums;
+  const SteadyClock clock;
+  double best = 0;
+  for (int round = 0; round < 5; ++round) {
+    const int64_t start_ns = clock.NowNs();
+    pool.ParallelFor(kParts, [&](int64_t part, int) {
+      const uint64_t* begin = words + static_cast<size_t>(part) * (kWords / kParts);
+      sums[static_cast<size_t>(part)] =
+          std::accumulate(begin, begin + kWords / kParts, uint64_t{0});
+    });
+    const auto nanoseconds = static_cast<double>(clock.NowNs() - start_ns);
+    best = std::max(best, static_cast<double>(kWords * sizeof(uint64_t)) / nanoseconds * 1e9);
+  }
+  QUIRE_CHECK_EQ(std::accumulate(sums.begin(), sums.end(), uint64_t{0}), kWords);
+  return best;
+}
+
+// What a decode step must read: the weights once, and the keys and values of every stream, half way
+// through its output.
+double DecodeBytes(const ModelRunner& runner, const BenchOptions& options) {
+  const double tokens = options.context + options.prompt_tokens + options.output_tokens / 2.0;
+  return static_cast<double>(runner.weight_bytes()) +
+         options.batch * tokens * static_cast<double>(runner.kv().layout().BytesPerToken());
+}
+
 double MedianOf(const std::vector<Round>& rounds, double Round::* field) {
   std::vector<double> values;
   for (const Round& round : rounds) {
@@ -143,7 +183,13 @@ void Print(const std::vector<Round>& rounds, const Engine& engine,
   out["prefill_tok_s"] = MedianOf(rounds, &Round::prefill_tok_s);
   out["decode_tok_s"] = MedianOf(rounds, &Round::decode_tok_s);
   out["first_token_ms"] = MedianOf(rounds, &Round::first_token_ms);
-  out["decode_step_ms"] = MedianOf(rounds, &Round::step_ms);
+  const double step_ms = MedianOf(rounds, &Round::step_ms);
+  out["decode_step_ms"] = step_ms;
+  const double achieved = DecodeBytes(engine.runner(), options) / step_ms * 1e3;
+  const double limit = ReadBandwidth(engine.runner().threads());
+  out["decode_gb_s"] = achieved * 1e-9;
+  out["read_gb_s"] = limit * 1e-9;
+  out["decode_of_read"] = achieved / limit;
   if (options.json) {
     std::printf("%s\n", out.dump().c_str());
     return;

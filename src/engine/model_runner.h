@@ -32,6 +32,7 @@ class ModelRunner {
   int threads() const { return device_->threads(); }
   std::string_view instruction_set() const { return CpuIsaName(device_->isa()); }
   const KvStorage& kv() const { return *kv_; }
+  size_t weight_bytes() const { return model_->weight_bytes(); }
   // What every operator call gets.
   ops::OpContext context() { return {*stream_, *workspace_, implementation_}; }
 

@@ -28,6 +28,8 @@ class Model {
   virtual ~Model() = default;
 
   const ModelConfig& config() const { return config_; }
+  // Bytes on the device that a step with a few rows reads once: all weights but the embedding.
+  size_t weight_bytes() const { return weight_bytes_; }
 
   // Computes logits [R, V] f32 of batch.logit_rows, and writes the batch's keys and values into
   // `kv` through `attention`, on which Plan(batch) has been called. A row's logits depend, bit for
@@ -38,9 +40,11 @@ class Model {
 
  protected:
   explicit Model(ModelConfig config) : config_(std::move(config)) {}
+  void set_weight_bytes(size_t bytes) { weight_bytes_ = bytes; }
 
  private:
   ModelConfig config_;
+  size_t weight_bytes_ = 0;
 };
 
 // Loads the network of `file` onto the context's device; the file stays mapped as long as the model

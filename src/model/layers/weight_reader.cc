@@ -47,6 +47,7 @@ Result<Tensor> WeightReader::Vector(const std::string& name, int64_t size) {
   QUIRE_ASSIGN_OR_RETURN(Tensor out, Tensor::Create(context_.stream.device(), DType::kF32, {size}));
   DequantizeRow(source.dtype(), source.data(), size, out.view().as<float>());
   Count(source);
+  device_bytes_ += static_cast<size_t>(size) * sizeof(float);
   return out;
 }
 
@@ -64,6 +65,7 @@ Result<std::shared_ptr<const ops::linear::PackedWeight>> WeightReader::Linear(
   for (const TensorView& view : views) {
     Count(view);
   }
+  device_bytes_ += (*packed)->bytes();
   return packed;
 }
 

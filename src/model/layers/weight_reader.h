@@ -40,6 +40,9 @@ class WeightReader {
   Result<std::shared_ptr<const ops::linear::PackedWeight>> Linear(
       std::initializer_list<Matrix> matrices, int64_t k);
 
+  // What all vectors and matrices read so far take on the device.
+  size_t device_bytes() const { return device_bytes_; }
+
  private:
   void Count(const TensorView& view);
 
@@ -48,6 +51,7 @@ class WeightReader {
   const ModelLoadOptions& options_;
   double total_bytes_ = 0;
   double read_bytes_ = 0;
+  size_t device_bytes_ = 0;
 };
 
 }  // namespace quire
