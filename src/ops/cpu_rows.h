@@ -43,44 +43,45 @@ bool DeviceHas(const OpContext& context, const Args&) {
 }
 
 // A kernel, a struct with a template Run over the lanes, as a function of each instruction set.
-template <typename Function>
-struct AtIsa;
+template <typename Kernel, typename Result, typename... Args>
+Result AtBaseline(Args... args) {
+  return Kernel::template Run<kBaselineLanes>(args...);
+}
 
-template <typename Result, typename... Args>
-struct AtIsa<Result (*)(Args...)> {
-  template <typename Kernel>
-  static Result Baseline(Args... args) {
-    return Kernel::template Run<kBaselineLanes>(args...);
-  }
 #if QUIRE_HAVE_X86
-  QUIRE_BEGIN_AVX2
-  template <typename Kernel>
-  static Result Avx2(Args... args) {
-    return Kernel::template Run<kAvx2Lanes>(args...);
-  }
-  QUIRE_END_TARGET
+QUIRE_BEGIN_AVX2
+template <typename Kernel, typename Result, typename... Args>
+Result AtAvx2(Args... args) {
+  return Kernel::template Run<kAvx2Lanes>(args...);
+}
+QUIRE_END_TARGET
 
-  QUIRE_BEGIN_AVX512
-  template <typename Kernel>
-  static Result Avx512(Args... args) {
-    return Kernel::template Run<kAvx512Lanes>(args...);
-  }
-  QUIRE_END_TARGET
+QUIRE_BEGIN_AVX512
+template <typename Kernel, typename Result, typename... Args>
+Result AtAvx512(Args... args) {
+  return Kernel::template Run<kAvx512Lanes>(args...);
+}
+QUIRE_END_TARGET
 #endif
-};
 
-// REQUIRES: the machine has `isa`, if the function is called.
-template <typename Function, typename Kernel>
-Function KernelOf(CpuIsa isa) {
+// The function of `isa`; the second argument only tells its type. REQUIRES: the machine has `isa`,
+// if the function is called.
+template <typename Kernel, typename Result, typename... Args>
+auto KernelAt(CpuIsa isa, Result (*)(Args...)) -> Result (*)(Args...) {
 #if QUIRE_HAVE_X86
   switch (isa) {
-    case CpuIsa::kAvx512: return AtIsa<Function>::template Avx512<Kernel>;
-    case CpuIsa::kAvx2: return AtIsa<Function>::template Avx2<Kernel>;
+    case CpuIsa::kAvx512: return AtAvx512<Kernel, Result, Args...>;
+    case CpuIsa::kAvx2: return AtAvx2<Kernel, Result, Args...>;
     default: break;
   }
 #endif
   QUIRE_CHECK(isa == CpuIsa::kBaseline) << CpuIsaName(isa);
-  return AtIsa<Function>::template Baseline<Kernel>;
+  return AtBaseline<Kernel, Result, Args...>;
+}
+
+template <typename Function, typename Kernel>
+Function KernelOf(CpuIsa isa) {
+  return KernelAt<Kernel>(isa, Function{});
 }
 
 // Waking the threads and waiting for them costs a microsecond or two: less work than this is done
