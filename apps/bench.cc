@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/engine.h"
+#include "platform/cpu/cpu_device.h"
 
 namespace quire {
 
