@@ -15,6 +15,14 @@
 
 namespace quire::ops {
 
+// `bytes` of the device's memory, as the arrays of operators are aligned, of value `fill`.
+inline Buffer FilledBuffer(CpuFixture& cpu, int64_t bytes, uint8_t fill) {
+  Result<Buffer> buffer = cpu.device().Allocate(static_cast<size_t>(bytes));
+  QUIRE_CHECK(buffer.ok()) << buffer.status().message();
+  std::memset(buffer->data(), fill, buffer->bytes());
+  return *std::move(buffer);
+}
+
 // Bytes per second, read and written together, of copying large arrays on `threads` threads: the
 // best of several rounds, a tenth of a second in all.
 inline double CopyBandwidth(CpuFixture& cpu) {
@@ -22,26 +30,19 @@ inline double CopyBandwidth(CpuFixture& cpu) {
   double best = 0;
   constexpr size_t kBytes = size_t{64} << 20;
   constexpr int kParts = 64;
-  std::vector<uint8_t> from(kBytes, 1);
-  std::vector<uint8_t> to(kBytes, 2);
+  const Buffer from = FilledBuffer(cpu, kBytes, 1);
+  const Buffer to = FilledBuffer(cpu, kBytes, 2);
   for (int round = 0; round < 8; ++round) {
     const auto start = std::chrono::steady_clock::now();
     threads.ParallelFor(kParts, [&](int64_t part, int) {
       const size_t offset = static_cast<size_t>(part) * (kBytes / kParts);
-      std::memcpy(to.data() + offset, from.data() + offset, kBytes / kParts);
+      std::memcpy(static_cast<std::byte*>(to.data()) + offset,
+                  static_cast<const std::byte*>(from.data()) + offset, kBytes / kParts);
     });
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     best = std::max(best, 2.0 * static_cast<double>(kBytes) / seconds.count());
   }
   return best;
-}
-
-// `bytes` of the device's memory, as the arrays of operators are aligned, of value `fill`.
-inline Buffer FilledBuffer(CpuFixture& cpu, int64_t bytes, uint8_t fill) {
-  Result<Buffer> buffer = cpu.device().Allocate(static_cast<size_t>(bytes));
-  QUIRE_CHECK(buffer.ok()) << buffer.status().message();
-  std::memset(buffer->data(), fill, buffer->bytes());
-  return *std::move(buffer);
 }
 
 // Sets the counters of a benchmark that must at least move `bytes` an iteration: bytes_per_second

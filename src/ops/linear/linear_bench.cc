@@ -143,15 +143,16 @@ BENCHMARK(BM_Pack)->DenseRange(0, std::size(kWeightTypes) - 1)->UseRealTime();
 
 void BM_MemoryRead(benchmark::State& state) {
   CpuFixture cpu(static_cast<int>(state.range(0)));
-  const std::vector<uint64_t> data(kColdBytes / sizeof(uint64_t), 1);
+  const Buffer buffer = FilledBuffer(cpu, kColdBytes, 1);  // where weights are
+  const auto* data = static_cast<const uint64_t*>(buffer.data());
   constexpr int64_t kTasks = 64;
-  const int64_t words = static_cast<int64_t>(data.size()) / kTasks;
+  constexpr auto kWords = static_cast<int64_t>(kColdBytes / sizeof(uint64_t)) / kTasks;
   for (auto _ : state) {
     cpu.stream().threads().ParallelFor(kTasks, [&](int64_t task, int) {
       uint64_t sums[8] = {};
-      for (int64_t i = task * words; i < (task + 1) * words; i += 8) {
+      for (int64_t i = task * kWords; i < (task + 1) * kWords; i += 8) {
         for (int j = 0; j < 8; ++j) {
-          sums[j] += data[static_cast<size_t>(i + j)];
+          sums[j] += data[i + j];
         }
       }
       for (uint64_t& sum : sums) {
