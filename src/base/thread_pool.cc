@@ -1,5 +1,6 @@
 #include "base/thread_pool.h"
 
+#include <pthread.h>
 #include <sched.h>
 
 #include <chrono>
@@ -23,20 +24,24 @@ inline void Pause() {
 #endif
 }
 
-// Where a new worker starts. The system may start it on the core of the thread that creates it,
-// which then spins for it and keeps it from running, until the load is balanced some regions later.
-class Placement {
+}  // namespace
+
+// Where workers start to run. Left to itself, the system starts one, or wakes it, on the core of
+// the thread that needs it if something else runs on the others. That thread then does all the work
+// while the worker waits for the core, region after region, until the load is balanced some
+// milliseconds later.
+class ThreadPool::Placement {
  public:
   Placement() : known_(::sched_getaffinity(0, sizeof(usable_), &usable_) == 0) {}
 
-  // Moves the calling thread to the `index`-th usable core after `start`, and leaves it free to be
-  // moved again. Without effect where the system does not tell or refuses.
-  void MoveTo(int index, int start) const {
+  // Binds a thread to the `index`-th usable core after the calling thread's. Without effect where
+  // the system does not tell or refuses.
+  void Bind(pthread_t thread, int index) const {
     const int count = known_ ? CPU_COUNT(&usable_) : 0;
-    if (count < 2 || start < 0) {
+    int core = ::sched_getcpu();
+    if (count < 2 || core < 0) {
       return;
     }
-    int core = start;
     for (int steps = index % count; steps > 0;) {
       core = (core + 1) % CPU_SETSIZE;
       steps -= CPU_ISSET(core, &usable_) ? 1 : 0;
@@ -44,7 +49,12 @@ class Placement {
     cpu_set_t one;
     CPU_ZERO(&one);
     CPU_SET(core, &one);
-    if (::sched_setaffinity(0, sizeof(one), &one) == 0) {
+    ::pthread_setaffinity_np(thread, sizeof(one), &one);
+  }
+
+  // Leaves the calling thread free to be moved.
+  void Free() const {
+    if (known_) {
       ::sched_setaffinity(0, sizeof(usable_), &usable_);
     }
   }
@@ -54,17 +64,11 @@ class Placement {
   bool known_;
 };
 
-}  // namespace
-
-ThreadPool::ThreadPool(int threads) {
+ThreadPool::ThreadPool(int threads) : placement_(std::make_unique<Placement>()) {
   QUIRE_CHECK_GE(threads, 1);
-  const Placement placement;
-  const int here = ::sched_getcpu();
+  workers_ = std::vector<Worker>(static_cast<size_t>(threads - 1));
   for (int worker = 1; worker < threads; ++worker) {
-    threads_.emplace_back([this, worker, placement, here] {
-      placement.MoveTo(worker, here);
-      WorkerLoop(worker);
-    });
+    workers_[worker - 1].thread = std::jthread([this, worker] { WorkerLoop(worker); });
   }
 }
 
@@ -74,19 +78,21 @@ ThreadPool::~ThreadPool() {
   generation_.notify_all();
 }
 
-void ThreadPool::RunRegion(Region region) {
-  if (threads_.empty()) {
-    region.call(region.body, 0);
-    return;
-  }
+void ThreadPool::RunRegion(const Region& region) {
   region_ = region;
-  running_.store(static_cast<int>(threads_.size()), std::memory_order_relaxed);
+  unfinished_.store(region.tasks, std::memory_order_relaxed);
+  unclaimed_.store(static_cast<uint32_t>(region.tasks), std::memory_order_release);
+  for (int worker = 1; worker < size(); ++worker) {
+    if (workers_[worker - 1].is_asleep.load(std::memory_order_relaxed)) {
+      placement_->Bind(workers_[worker - 1].thread.native_handle(), worker);
+    }
+  }
   generation_.fetch_add(1, std::memory_order_release);
   generation_.notify_all();
-  region.call(region.body, 0);
-  // Workers that were preempted by the system may be late: after a while give them this core.
+  unfinished_.fetch_sub(RunTasks(0), std::memory_order_relaxed);
+  // A worker that the system has stopped in the middle of a task: after a while give it this core.
   constexpr int kPausesBeforeYield = 2000;
-  for (int spins = 0; running_.load(std::memory_order_acquire) != 0; ++spins) {
+  for (int spins = 0; unfinished_.load(std::memory_order_acquire) != 0; ++spins) {
     Pause();
     if (spins > kPausesBeforeYield) {
       std::this_thread::yield();
@@ -94,28 +100,47 @@ void ThreadPool::RunRegion(Region region) {
   }
 }
 
+int64_t ThreadPool::RunTasks(int worker) {
+  int64_t count = 0;
+  uint32_t unclaimed = unclaimed_.load(std::memory_order_relaxed);
+  while (unclaimed > 0) {
+    if (unclaimed_.compare_exchange_weak(unclaimed, unclaimed - 1, std::memory_order_acquire,
+                                         std::memory_order_relaxed)) {
+      region_.call(region_.body, region_.tasks - unclaimed, worker);
+      ++count;
+      unclaimed = unclaimed_.load(std::memory_order_relaxed);
+    }
+  }
+  return count;
+}
+
 void ThreadPool::WorkerLoop(int worker) {
   uint32_t seen = 0;
   while (true) {
-    auto deadline = std::chrono::steady_clock::now() + kSpinTime;
-    while (generation_.load(std::memory_order_acquire) == seen) {
-      for (int i = 0; i < kPausesPerClockRead; ++i) {
-        Pause();
-        if (generation_.load(std::memory_order_acquire) != seen) {
-          break;
-        }
-      }
-      if (std::chrono::steady_clock::now() >= deadline) {
-        generation_.wait(seen, std::memory_order_acquire);
-      }
-    }
+    WaitForRegion(workers_[worker - 1], seen);
     seen = generation_.load(std::memory_order_acquire);
     if (stopping_.load(std::memory_order_relaxed)) {
       return;
     }
-    region_.call(region_.body, worker);
-    running_.fetch_sub(1, std::memory_order_release);
+    unfinished_.fetch_sub(RunTasks(worker), std::memory_order_release);
   }
+}
+
+// Returns when another region than number `seen` has started.
+void ThreadPool::WaitForRegion(Worker& worker, uint32_t seen) {
+  const auto deadline = std::chrono::steady_clock::now() + kSpinTime;
+  while (std::chrono::steady_clock::now() < deadline) {
+    for (int i = 0; i < kPausesPerClockRead; ++i) {
+      if (generation_.load(std::memory_order_acquire) != seen) {
+        return;
+      }
+      Pause();
+    }
+  }
+  worker.is_asleep.store(true, std::memory_order_relaxed);
+  generation_.wait(seen, std::memory_order_acquire);
+  worker.is_asleep.store(false, std::memory_order_relaxed);
+  placement_->Free();
 }
 
 }  // namespace quire

@@ -4,13 +4,16 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <thread>
 #include <vector>
 
 namespace quire {
 
 // `size` workers: the calling thread is worker 0, the others wait for regions: they spin for a
-// short time, then sleep on a futex. One thread at a time may start regions; regions do not nest.
+// short time, then sleep on a futex. A region waits for tasks, never for workers: one that wakes
+// late, or that the system keeps from running, finds nothing left to do. One thread at a time may
+// start regions; regions do not nest.
 class ThreadPool {
  public:
   // REQUIRES: threads >= 1.
@@ -19,17 +22,12 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  int size() const { return static_cast<int>(threads_.size()) + 1; }
+  int size() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // Calls body(worker) once on every worker, 0 <= worker < size(); returns when all have returned.
-  template <typename Body>
-  void Run(const Body& body) {
-    RunRegion({[](const void* b, int worker) { (*static_cast<const Body*>(b))(worker); }, &body});
-  }
-
-  // Calls body(task, worker) once for every 0 <= task < tasks, tasks claimed in ascending order.
-  // Which worker runs a task is not fixed: results must not depend on it. Runs inline for a single
-  // task or worker.
+  // Calls body(task, worker) once for every 0 <= task < tasks, tasks claimed in ascending order, 0
+  // <= worker < size(); returns when all have returned. A worker runs one task at a time. Which
+  // worker runs a task is not fixed: results must not depend on it. Runs inline for a single task
+  // or worker. REQUIRES: tasks <= 2^32 - 1.
   template <typename Body>
   void ParallelFor(int64_t tasks, const Body& body) {
     if (tasks <= 1 || size() == 1) {
@@ -38,31 +36,37 @@ class ThreadPool {
       }
       return;
     }
-    next_task_.store(0, std::memory_order_relaxed);
-    Run([&](int worker) {
-      int64_t task;
-      while ((task = next_task_.fetch_add(1, std::memory_order_relaxed)) < tasks) {
-        body(task, worker);
-      }
-    });
+    RunRegion({[](const void* b, int64_t task, int worker) {
+                 (*static_cast<const Body*>(b))(task, worker);
+               },
+               &body, tasks});
   }
 
  private:
   struct Region {
-    void (*call)(const void* body, int worker) = nullptr;
+    void (*call)(const void* body, int64_t task, int worker) = nullptr;
     const void* body = nullptr;
+    int64_t tasks = 0;
   };
+  struct Worker {
+    std::jthread thread;
+    alignas(64) std::atomic<bool> is_asleep{false};
+  };
+  class Placement;
 
-  void RunRegion(Region region);
+  void RunRegion(const Region& region);
+  // Runs tasks as long as there are unclaimed ones; returns how many.
+  int64_t RunTasks(int worker);
   void WorkerLoop(int worker);
+  void WaitForRegion(Worker& worker, uint32_t seen);
 
-  Region region_;
-  alignas(64) std::atomic<uint32_t> generation_{
-      0};                                    // bumped to start a region; also the futex word
-  alignas(64) std::atomic<int> running_{0};  // workers other than 0 still inside the region
-  alignas(64) std::atomic<int64_t> next_task_{0};
+  const std::unique_ptr<const Placement> placement_;
+  Region region_;  // read by those who have claimed a task of it, written when all are finished
+  alignas(64) std::atomic<uint32_t> generation_{0};  // bumped to start a region; the futex word
+  alignas(64) std::atomic<uint32_t> unclaimed_{0};   // tasks of the region
+  alignas(64) std::atomic<int64_t> unfinished_{0};   // tasks of the region
   std::atomic<bool> stopping_{false};
-  std::vector<std::jthread> threads_;
+  std::vector<Worker> workers_;  // but the first
 };
 
 }  // namespace quire

@@ -2,33 +2,18 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <numeric>
 #include <random>
+#include <set>
+#include <thread>
+#include <vector>
 
 #include "base/test_seed.h"
 
 namespace quire {
 namespace {
-
-TEST(ThreadPoolTest, RunCallsEveryWorkerOnce) {
-  for (const int threads : {1, 2, 3, 8}) {
-    ThreadPool pool(threads);
-    EXPECT_EQ(pool.size(), threads);
-    std::vector<int> calls(threads,
-                           0);  // plain ints: Run orders the workers' writes before its return
-    std::vector<std::thread::id> ids(threads);
-    pool.Run([&](int worker) {
-      ++calls[worker];
-      ids[worker] = std::this_thread::get_id();
-    });
-    EXPECT_EQ(calls, std::vector<int>(threads, 1));
-    EXPECT_EQ(ids[0], std::this_thread::get_id());
-    for (int worker = 1; worker < threads; ++worker) {
-      EXPECT_NE(ids[worker], ids[worker - 1]);
-    }
-  }
-}
 
 TEST(ThreadPoolTest, ParallelForRunsEveryTaskOnce) {
   ThreadPool pool(4);
@@ -56,13 +41,28 @@ TEST(ThreadPoolTest, OneTaskOrOneWorkerRunsInline) {
   EXPECT_EQ(order, (std::vector<int64_t>{0, 1, 2, 3, 4}));
 }
 
-TEST(ThreadPoolTest, WorkersKeepTheirNumbers) {
-  ThreadPool pool(3);
-  std::vector<std::thread::id> first(3);
-  std::vector<std::thread::id> second(3);
-  pool.Run([&](int worker) { first[worker] = std::this_thread::get_id(); });
-  pool.Run([&](int worker) { second[worker] = std::this_thread::get_id(); });
-  EXPECT_EQ(first, second);
+// Tasks that wait for each other need all workers, each with its own number.
+TEST(ThreadPoolTest, EveryWorkerTakesATask) {
+  for (const int threads : {2, 3, 8}) {
+    ThreadPool pool(threads);
+    EXPECT_EQ(pool.size(), threads);
+    std::vector<std::thread::id> before(threads);
+    for (int region = 0; region < 3; ++region) {
+      std::atomic<int> arrived = 0;
+      std::vector<std::thread::id> ids(threads);
+      pool.ParallelFor(threads, [&](int64_t, int worker) {
+        ids[worker] = std::this_thread::get_id();
+        ++arrived;
+        while (arrived < threads) {
+          std::this_thread::yield();
+        }
+      });
+      EXPECT_EQ(ids[0], std::this_thread::get_id());
+      EXPECT_EQ(std::set(ids.begin(), ids.end()).size(), threads);
+      EXPECT_TRUE(region == 0 || ids == before) << "the workers keep their numbers";
+      before = ids;
+    }
+  }
 }
 
 // Each region reads what the one before wrote: wrong ordering gives a wrong sum, and a report under
@@ -95,11 +95,11 @@ TEST(ThreadPoolTest, RegionsOfUnevenLength) {
   ThreadPool pool(3);
   for (int slow = 0; slow < 3; ++slow) {
     std::vector<int> calls(3, 0);
-    pool.Run([&](int worker) {
-      if (worker == slow) {
+    pool.ParallelFor(3, [&](int64_t task, int) {
+      if (task == slow) {
         std::this_thread::sleep_for(std::chrono::milliseconds(2));
       }
-      ++calls[worker];
+      ++calls[task];
     });
     EXPECT_EQ(calls, std::vector<int>(3, 1));
   }
@@ -110,7 +110,7 @@ TEST(ThreadPoolTest, StartsAndStopsAtAnyMoment) {
     ThreadPool pool(3);
     if (i % 2 == 0) {
       std::vector<int> calls(3, 0);
-      pool.Run([&](int worker) { ++calls[worker]; });
+      pool.ParallelFor(3, [&](int64_t task, int) { ++calls[task]; });
       EXPECT_EQ(calls, std::vector<int>(3, 1));
     }
     if (i % 7 == 0) {
