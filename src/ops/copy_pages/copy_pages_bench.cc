@@ -22,16 +22,16 @@ std::vector<Case> BenchmarkCases() {
 void Measure(benchmark::State& state, const Case& c, std::string_view implementation) {
   CpuFixture cpu(0);
   std::mt19937_64 rng(1);
-  const auto page_bytes = static_cast<size_t>(BytesOf(c.dtype, c.page_elements));
-  std::vector<uint8_t> source(static_cast<size_t>(c.source_pages) * page_bytes, 1);
-  std::vector<uint8_t> destination(static_cast<size_t>(c.destination_pages) * page_bytes, 2);
+  const int64_t page_bytes = BytesOf(c.dtype, c.page_elements);
+  const Buffer source = FilledBuffer(cpu, c.source_pages * page_bytes, 1);  // as caches are
+  const Buffer destination = FilledBuffer(cpu, c.destination_pages * page_bytes, 2);
   std::vector<int32_t> pairs = DrawnPairs(rng, c);
   const Args args = {
       .source = {source.data(), c.dtype, {c.source_pages, c.page_elements}},
       .destination = {destination.data(), c.dtype, {c.destination_pages, c.page_elements}},
       .pairs = {pairs.data(), DType::kI32, {c.pairs, 2}}};
   MeasureRun(state, cpu, implementation, args);
-  SetBytesAgainstLimit(state, cpu, 2 * c.pairs * static_cast<int64_t>(page_bytes));
+  SetBytesAgainstLimit(state, cpu, 2 * c.pairs * page_bytes);
 }
 
 const bool kRegistered =
