@@ -1,12 +1,16 @@
-// The bf16 products of ops/linear against oneDNN's bf16 matmul: both in turn, on one thread, in the
-// thread's own processor time. compare_onednn.py builds and runs it.
+// The bf16 products of ops/linear against oneDNN's bf16 matmul: both in turn. On one thread, the
+// thread's own processor time; on more, the clock's. compare_onednn.py builds and runs it:
+// compare_onednn THREADS.
 #include <omp.h>
 #include <time.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <oneapi/dnnl/dnnl.hpp>
+#include <thread>
 #include <vector>
 
 #include "ops/conformance.h"
@@ -20,19 +24,22 @@ using quire::ops::TypedArray;
 constexpr int kRounds = 15;
 constexpr double kRoundOperations = 4e8;
 
-double ThreadSeconds() {
+double SecondsNow(int threads) {
   timespec time;
-  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  ::clock_gettime(threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &time);
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
 template <typename Body>
-double SecondsOf(int count, const Body& body) {
-  const double start = ThreadSeconds();
+double SecondsOf(int threads, int count, const Body& body) {
+  // The other's workers go on looking for work for a while; then one's own must be woken.
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  body();
+  const double start = SecondsNow(threads);
   for (int i = 0; i < count; ++i) {
     body();
   }
-  return (ThreadSeconds() - start) / count;
+  return (SecondsNow(threads) - start) / count;
 }
 
 double Median(std::vector<double> values) {
@@ -41,7 +48,7 @@ double Median(std::vector<double> values) {
 }
 
 // x [m, k] * w [n, k]^T by both; prints microseconds and the ratio.
-void Compare(int64_t m, int64_t n, int64_t k) {
+void Compare(int threads, int64_t m, int64_t n, int64_t k) {
   std::mt19937_64 rng(1);
   TypedArray x(DType::kBF16, {m, k});
   TypedArray w(DType::kBF16, {n, k});
@@ -49,7 +56,7 @@ void Compare(int64_t m, int64_t n, int64_t k) {
   x.Assign(quire::ops::RandomFloats(rng, m * k));
   w.Assign(quire::ops::RandomFloats(rng, n * k, 0.0f, 0.1f));
 
-  quire::ops::CpuFixture cpu(1);
+  quire::ops::CpuFixture cpu(threads);
   const quire::TensorView view = w.View();
   const auto packed = quire::ops::linear::PackWeight(cpu.Context(), std::span(&view, 1),
                                                      quire::ops::linear::ActivationMode::kBf16);
@@ -80,8 +87,8 @@ void Compare(int64_t m, int64_t n, int64_t k) {
   std::vector<double> seconds[2];
   std::vector<double> ratios;
   for (int round = 0; round <= kRounds; ++round) {
-    const double own = SecondsOf(count, ours);
-    const double peer = SecondsOf(count, theirs);
+    const double own = SecondsOf(threads, count, ours);
+    const double peer = SecondsOf(threads, count, theirs);
     if (round > 0) {  // the first warms up
       seconds[0].push_back(own);
       seconds[1].push_back(peer);
@@ -94,12 +101,13 @@ void Compare(int64_t m, int64_t n, int64_t k) {
 
 }  // namespace
 
-int main() {
-  omp_set_num_threads(1);
+int main(int argc, char** argv) {
+  const int threads = argc > 1 ? std::max(1, std::atoi(argv[1])) : 1;
+  omp_set_num_threads(threads);
   std::printf("| M | N x K | Quire, us | oneDNN, us | ratio |\n| --- | --- | --- | --- | --- |\n");
   for (const auto& [n, k] : {std::pair(1536, 576), std::pair(576, 1536), std::pair(4096, 4096)}) {
     for (const int m : {1, 32, 512}) {
-      Compare(m, n, k);
+      Compare(threads, m, n, k);
     }
   }
   return 0;

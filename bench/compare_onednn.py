@@ -1,4 +1,4 @@
-"""Compares linear's bf16 products with oneDNN's bf16 matmul on this machine, one thread each.
+"""Compares linear's bf16 products with oneDNN's bf16 matmul on this machine.
 
     ./dev build cpu-release
     python3 -B bench/compare_onednn.py --build build/cpu-release --work /tmp/onednn
@@ -21,6 +21,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--build", type=pathlib.Path, required=True, help="a release build")
     parser.add_argument("--work", type=pathlib.Path, required=True, help="a folder for oneDNN")
+    parser.add_argument("--threads", type=int, default=1, help="of each (default 1)")
     arguments = parser.parse_args()
     peer = arguments.work.resolve() / "venv"
     if not (peer / "include" / "oneapi").is_dir():
@@ -33,7 +34,7 @@ def main() -> int:
     subprocess.run(["c++", "-std=c++20", "-O2", "-fopenmp", f"-I{source.parents[1] / 'src'}",
                     f"-I{peer / 'include'}", source, *libraries, f"-L{peer / 'lib'}", "-ldnnl",
                     f"-Wl,-rpath,{peer / 'lib'}", "-lspdlog", "-lfmt", "-o", program], check=True)
-    return subprocess.run([program.resolve()], check=False).returncode
+    return subprocess.run([program.resolve(), str(arguments.threads)], check=False).returncode
 
 
 if __name__ == "__main__":
