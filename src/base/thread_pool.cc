@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include <chrono>
+#include <thread>
 
 #include "base/check.h"
 
@@ -26,10 +27,9 @@ inline void Pause() {
 
 }  // namespace
 
-// Where workers start to run. Left to itself, the system starts one, or wakes it, on the core of
-// the thread that needs it if something else runs on the others. That thread then does all the work
-// while the worker waits for the core, region after region, until the load is balanced some
-// milliseconds later.
+// Where workers run. Left to itself, the system starts one, or wakes it, on the core of the thread
+// that needs it if something else runs on the others. That thread then does all the work while the
+// worker waits for the core, region after region: for milliseconds, and seconds were seen.
 class ThreadPool::Placement {
  public:
   Placement() : known_(::sched_getaffinity(0, sizeof(usable_), &usable_) == 0) {}
@@ -82,11 +82,7 @@ void ThreadPool::RunRegion(const Region& region) {
   region_ = region;
   unfinished_.store(region.tasks, std::memory_order_relaxed);
   unclaimed_.store(static_cast<uint32_t>(region.tasks), std::memory_order_release);
-  for (int worker = 1; worker < size(); ++worker) {
-    if (workers_[worker - 1].is_asleep.load(std::memory_order_relaxed)) {
-      placement_->Bind(workers_[worker - 1].thread.native_handle(), worker);
-    }
-  }
+  PlaceWorkers();
   generation_.fetch_add(1, std::memory_order_release);
   generation_.notify_all();
   unfinished_.fetch_sub(RunTasks(0), std::memory_order_relaxed);
@@ -96,6 +92,22 @@ void ThreadPool::RunRegion(const Region& region) {
     Pause();
     if (spins > kPausesBeforeYield) {
       std::this_thread::yield();
+    }
+  }
+}
+
+// Puts those that must be woken, or have not come for a while, on cores of their own.
+void ThreadPool::PlaceWorkers() {
+  constexpr int kMissedRegions = 16;  // some are too short to come to
+  const uint32_t last = generation_.load(std::memory_order_relaxed);
+  for (int index = 1; index < size(); ++index) {
+    Worker& worker = workers_[index - 1];
+    const bool came = worker.seen.load(std::memory_order_relaxed) == last;
+    worker.missed = came ? 0 : worker.missed + 1;
+    if (worker.is_asleep.load(std::memory_order_relaxed) || worker.missed == kMissedRegions) {
+      placement_->Bind(worker.thread.native_handle(), index);
+      worker.is_bound.store(true, std::memory_order_relaxed);
+      worker.missed = 0;
     }
   }
 }
@@ -114,20 +126,26 @@ int64_t ThreadPool::RunTasks(int worker) {
   return count;
 }
 
-void ThreadPool::WorkerLoop(int worker) {
-  uint32_t seen = 0;
+void ThreadPool::WorkerLoop(int index) {
+  Worker& worker = workers_[index - 1];
+  worker.is_asleep.store(false, std::memory_order_relaxed);
   while (true) {
-    WaitForRegion(workers_[worker - 1], seen);
-    seen = generation_.load(std::memory_order_acquire);
+    WaitForRegion(worker);
+    worker.seen.store(generation_.load(std::memory_order_acquire), std::memory_order_relaxed);
     if (stopping_.load(std::memory_order_relaxed)) {
       return;
     }
-    unfinished_.fetch_sub(RunTasks(worker), std::memory_order_release);
+    unfinished_.fetch_sub(RunTasks(index), std::memory_order_release);
+    if (worker.is_bound.load(std::memory_order_relaxed)) {
+      worker.is_bound.store(false, std::memory_order_relaxed);
+      placement_->Free();
+    }
   }
 }
 
-// Returns when another region than number `seen` has started.
-void ThreadPool::WaitForRegion(Worker& worker, uint32_t seen) {
+// Returns when a region has started that the worker has not seen.
+void ThreadPool::WaitForRegion(Worker& worker) {
+  const uint32_t seen = worker.seen.load(std::memory_order_relaxed);
   const auto deadline = std::chrono::steady_clock::now() + kSpinTime;
   while (std::chrono::steady_clock::now() < deadline) {
     for (int i = 0; i < kPausesPerClockRead; ++i) {
@@ -140,7 +158,6 @@ void ThreadPool::WaitForRegion(Worker& worker, uint32_t seen) {
   worker.is_asleep.store(true, std::memory_order_relaxed);
   generation_.wait(seen, std::memory_order_acquire);
   worker.is_asleep.store(false, std::memory_order_relaxed);
-  placement_->Free();
 }
 
 }  // namespace quire

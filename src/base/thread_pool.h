@@ -50,15 +50,19 @@ class ThreadPool {
   };
   struct Worker {
     std::jthread thread;
-    alignas(64) std::atomic<bool> is_asleep{false};
+    int missed = 0;  // regions in a row, as their starter counts
+    alignas(64) std::atomic<bool> is_asleep{true};
+    std::atomic<bool> is_bound{false};
+    std::atomic<uint32_t> seen{0};  // the last region that it came to
   };
   class Placement;
 
   void RunRegion(const Region& region);
+  void PlaceWorkers();
   // Runs tasks as long as there are unclaimed ones; returns how many.
   int64_t RunTasks(int worker);
   void WorkerLoop(int worker);
-  void WaitForRegion(Worker& worker, uint32_t seen);
+  void WaitForRegion(Worker& worker);
 
   const std::unique_ptr<const Placement> placement_;
   Region region_;  // read by those who have claimed a task of it, written when all are finished
