@@ -1,16 +1,14 @@
 #include "apps/bench.h"
 
 #include <algorithm>
-#include <array>
 #include <cstdio>
 #include <nlohmann/json.hpp>
-#include <numeric>
 #include <random>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/engine.h"
-#include "platform/cpu/cpu_device.h"
+#include "platform/cpu/cpu_limits.h"
 
 namespace quire {
 
@@ -122,36 +120,6 @@ class Bench {
   std::vector<EngineEvent> events_;
 };
 
-// Bytes per second that `threads` threads read together from an array far larger than the caches:
-// the best of a few rounds. 0 if there is no memory for it.
-double ReadBandwidth(int threads) {
-  constexpr size_t kWords = (size_t{256} << 20) / sizeof(uint64_t);
-  constexpr size_t kParts = 64;
-  const auto device = CpuDevice::Create(threads);
-  Result<Buffer> buffer = (*device)->Allocate(kWords * sizeof(uint64_t));
-  if (!buffer.ok()) {
-    return 0;
-  }
-  ThreadPool pool(threads);
-  auto* words = static_cast<uint64_t*>(buffer->data());
-  std::fill_n(words, kWords, 1);
-  std::array<uint64_t, kParts> sums;
-  const SteadyClock clock;
-  double best = 0;
-  for (int round = 0; round < 5; ++round) {
-    const int64_t start_ns = clock.NowNs();
-    pool.ParallelFor(kParts, [&](int64_t part, int) {
-      const uint64_t* begin = words + static_cast<size_t>(part) * (kWords / kParts);
-      sums[static_cast<size_t>(part)] =
-          std::accumulate(begin, begin + kWords / kParts, uint64_t{0});
-    });
-    const auto nanoseconds = static_cast<double>(clock.NowNs() - start_ns);
-    best = std::max(best, static_cast<double>(kWords * sizeof(uint64_t)) / nanoseconds * 1e9);
-  }
-  QUIRE_CHECK_EQ(std::accumulate(sums.begin(), sums.end(), uint64_t{0}), kWords);
-  return best;
-}
-
 // What a decode step must read: the weights once, and the keys and values of every stream, half way
 // through its output.
 double DecodeBytes(const ModelRunner& runner, const BenchOptions& options) {
@@ -168,12 +136,43 @@ double MedianOf(const std::vector<Round>& rounds, double Round::* field) {
   return Median(values);
 }
 
+// Operations of linear layers, two for a multiply-add, for each token of a prompt: the output head
+// works for its last one alone. Attention comes on top.
+double PrefillOpsPerToken(const ModelRunner& runner, const BenchOptions& options) {
+  const double head = static_cast<double>(runner.config().hidden_size) * runner.config().vocab_size;
+  const double all = static_cast<double>(runner.row_products());
+  return 2 * (all - head + head / options.prompt_tokens);
+}
+
+// What was reached of what this machine can do, measured now on the same threads: bytes read and
+// operations of linear layers each second, against the peak of 8-bit integers.
+void AddRoofline(nlohmann::ordered_json& out, const ModelRunner& runner,
+                 const BenchOptions& options) {
+  const auto device = CpuDevice::Create(runner.threads(), runner.isa());
+  QUIRE_CHECK(device.ok()) << device.status().message();
+  CpuStream stream(**device);
+  const double steps = 1e3 / out["decode_step_ms"].get<double>();
+  const double read = DecodeBytes(runner, options) * steps;
+  const double read_limit = ReadBandwidth(stream);
+  out["decode_gb_s"] = read * 1e-9;
+  out["read_gb_s"] = read_limit * 1e-9;
+  out["decode_of_read"] = read / read_limit;
+  const double decode = 2.0 * options.batch * static_cast<double>(runner.row_products()) * steps;
+  const double prefill = PrefillOpsPerToken(runner, options) * out["prefill_tok_s"].get<double>();
+  const double int8_limit = Int8Rate(stream);
+  out["decode_gop_s"] = decode * 1e-9;
+  out["prefill_gop_s"] = prefill * 1e-9;
+  out["peak_gop_s"] = int8_limit * 1e-9;
+  out["decode_of_peak"] = decode / int8_limit;
+  out["prefill_of_peak"] = prefill / int8_limit;
+}
+
 void Print(const std::vector<Round>& rounds, const Engine& engine,
            const EngineOptions& engine_options, const BenchOptions& options) {
   nlohmann::ordered_json out;
   out["model"] = engine.model().id;
   out["threads"] = engine.runner().threads();
-  out["instruction_set"] = engine.runner().instruction_set();
+  out["instruction_set"] = CpuIsaName(engine.runner().isa());
   out["page_size"] = engine_options.page_size;
   out["kv_type"] = InfoOf(engine_options.kv_dtype).name;
   out["prompt_tokens"] = options.prompt_tokens;
@@ -184,13 +183,8 @@ void Print(const std::vector<Round>& rounds, const Engine& engine,
   out["prefill_tok_s"] = MedianOf(rounds, &Round::prefill_tok_s);
   out["decode_tok_s"] = MedianOf(rounds, &Round::decode_tok_s);
   out["first_token_ms"] = MedianOf(rounds, &Round::first_token_ms);
-  const double step_ms = MedianOf(rounds, &Round::step_ms);
-  out["decode_step_ms"] = step_ms;
-  const double achieved = DecodeBytes(engine.runner(), options) / step_ms * 1e3;
-  const double limit = ReadBandwidth(engine.runner().threads());
-  out["decode_gb_s"] = achieved * 1e-9;
-  out["read_gb_s"] = limit * 1e-9;
-  out["decode_of_read"] = achieved / limit;
+  out["decode_step_ms"] = MedianOf(rounds, &Round::step_ms);
+  AddRoofline(out, engine.runner(), options);
   if (options.json) {
     std::printf("%s\n", out.dump().c_str());
     return;

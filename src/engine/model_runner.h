@@ -30,9 +30,10 @@ class ModelRunner {
   const ModelConfig& config() const { return model_->config(); }
   int32_t max_context() const { return max_context_; }
   int threads() const { return device_->threads(); }
-  std::string_view instruction_set() const { return CpuIsaName(device_->isa()); }
+  CpuIsa isa() const { return device_->isa(); }
   const KvStorage& kv() const { return *kv_; }
   size_t weight_bytes() const { return model_->weight_bytes(); }
+  int64_t row_products() const { return model_->row_products(); }
   // What every operator call gets.
   ops::OpContext context() { return {*stream_, *workspace_, implementation_}; }
 

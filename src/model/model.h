@@ -30,6 +30,8 @@ class Model {
   const ModelConfig& config() const { return config_; }
   // Bytes on the device that a step with a few rows reads once: all weights but the embedding.
   size_t weight_bytes() const { return weight_bytes_; }
+  // Multiply-adds of one row through all linear layers, the output head included: their elements.
+  int64_t row_products() const { return row_products_; }
 
   // Computes logits [R, V] f32 of batch.logit_rows, and writes the batch's keys and values into
   // `kv` through `attention`, on which Plan(batch) has been called. A row's logits depend, bit for
@@ -40,11 +42,15 @@ class Model {
 
  protected:
   explicit Model(ModelConfig config) : config_(std::move(config)) {}
-  void set_weight_bytes(size_t bytes) { weight_bytes_ = bytes; }
+  void set_work(size_t weight_bytes, int64_t row_products) {
+    weight_bytes_ = weight_bytes;
+    row_products_ = row_products;
+  }
 
  private:
   ModelConfig config_;
   size_t weight_bytes_ = 0;
+  int64_t row_products_ = 0;
 };
 
 // Loads the network of `file` onto the context's device; the file stays mapped as long as the model

@@ -136,6 +136,17 @@ TEST(Cli, BenchPrintsJson) {
   const auto json = nlohmann::json::parse(outcome.output);
   EXPECT_GT(json["prefill_tok_s"].get<double>(), 0);
   EXPECT_GT(json["decode_tok_s"].get<double>(), 0);
+  // SmolLM2-135M has 134.5 million weights, each two operations a token; the output head's 28.3
+  // million work for a prompt's last token alone.
+  const double token_gop =
+      1e-3 * json["decode_step_ms"].get<double>() * json["decode_gop_s"].get<double>();
+  EXPECT_NEAR(token_gop, 0.2689, 0.0001);
+  EXPECT_NEAR(json["prefill_gop_s"].get<double>() / json["prefill_tok_s"].get<double>(),
+              0.2689 - 0.0566 * 15 / 16, 0.0001);
+  for (const char* share : {"decode_of_read", "decode_of_peak", "prefill_of_peak"}) {
+    EXPECT_GT(json[share].get<double>(), 0) << share;
+    EXPECT_LT(json[share].get<double>(), 2) << share;
+  }
 }
 
 }  // namespace

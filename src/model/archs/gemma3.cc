@@ -43,7 +43,7 @@ class Gemma3Model final : public Model {
       layers_.push_back(std::move(layer));
     }
     QUIRE_ASSIGN_OR_RETURN(head_, OutputHead::Load(reader, c));
-    set_weight_bytes(reader.device_bytes());
+    set_work(reader.device_bytes(), reader.row_products());
     global_rope_ = RopeTable(c.rope_dim, c.rope_theta, c.rope_scaling_factor);
     windowed_rope_ = RopeTable(c.rope_dim, kWindowedRopeTheta, 1.0f);
     return OkStatus();

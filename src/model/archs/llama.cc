@@ -34,7 +34,7 @@ class LlamaModel final : public Model {
       layers_.push_back(std::move(layer));
     }
     QUIRE_ASSIGN_OR_RETURN(head_, OutputHead::Load(reader, config()));
-    set_weight_bytes(reader.device_bytes());
+    set_work(reader.device_bytes(), reader.row_products());
     return LoadRope(reader);
   }
 

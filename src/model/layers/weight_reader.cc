@@ -66,6 +66,7 @@ Result<std::shared_ptr<const ops::linear::PackedWeight>> WeightReader::Linear(
     Count(view);
   }
   device_bytes_ += (*packed)->bytes();
+  row_products_ += (*packed)->n() * (*packed)->k();
   return packed;
 }
 

@@ -43,6 +43,9 @@ class WeightReader {
   // What all vectors and matrices read so far take on the device.
   size_t device_bytes() const { return device_bytes_; }
 
+  // Multiply-adds of one row through all matrices read so far.
+  int64_t row_products() const { return row_products_; }
+
  private:
   void Count(const TensorView& view);
 
@@ -52,6 +55,7 @@ class WeightReader {
   double total_bytes_ = 0;
   double read_bytes_ = 0;
   size_t device_bytes_ = 0;
+  int64_t row_products_ = 0;
 };
 
 }  // namespace quire

@@ -1,13 +1,14 @@
 // Speed of linear on the projections of the models that Quire is measured with. Every iteration
 // uses another copy of the weight, so that weights come from memory as in a model; GB/s counts
-// packed weight bytes, Gop/s counts two operations per multiply-add. BM_MemoryRead is the limit of
-// the first.
+// packed weight bytes, Gop/s counts two operations per multiply-add. BM_MemoryRead and BM_Int8 are
+// their limits.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
 
 #include "ops/benchmark_limits.h"
 #include "ops/linear/weight_sources.h"
+#include "platform/cpu/cpu_limits.h"
 
 namespace quire::ops::linear {
 namespace {
@@ -143,28 +144,23 @@ BENCHMARK(BM_Pack)->DenseRange(0, std::size(kWeightTypes) - 1)->UseRealTime();
 
 void BM_MemoryRead(benchmark::State& state) {
   CpuFixture cpu(static_cast<int>(state.range(0)));
-  const Buffer buffer = FilledBuffer(cpu, kColdBytes, 1);  // where weights are
-  const auto* data = static_cast<const uint64_t*>(buffer.data());
-  constexpr int64_t kTasks = 64;
-  constexpr auto kWords = static_cast<int64_t>(kColdBytes / sizeof(uint64_t)) / kTasks;
+  double best = 0;
   for (auto _ : state) {
-    cpu.stream().threads().ParallelFor(kTasks, [&](int64_t task, int) {
-      uint64_t sums[8] = {};
-      for (int64_t i = task * kWords; i < (task + 1) * kWords; i += 8) {
-        for (int j = 0; j < 8; ++j) {
-          sums[j] += data[i + j];
-        }
-      }
-      for (uint64_t& sum : sums) {
-        benchmark::DoNotOptimize(sum);
-      }
-    });
+    best = std::max(best, ReadBandwidth(cpu.stream()));
   }
-  state.counters["GB/s"] = benchmark::Counter(
-      1e-9 * static_cast<double>(kColdBytes) * static_cast<double>(state.iterations()),
-      benchmark::Counter::kIsRate);
+  state.counters["GB/s"] = 1e-9 * best;
 }
 BENCHMARK(BM_MemoryRead)->ArgName("threads")->Arg(1)->Arg(2)->UseRealTime();
+
+void BM_Int8(benchmark::State& state) {
+  CpuFixture cpu(static_cast<int>(state.range(0)));
+  double best = 0;
+  for (auto _ : state) {
+    best = std::max(best, Int8Rate(cpu.stream()));
+  }
+  state.counters["Gop/s"] = 1e-9 * best;
+}
+BENCHMARK(BM_Int8)->ArgName("threads")->Arg(1)->Arg(2)->UseRealTime();
 
 }  // namespace
 }  // namespace quire::ops::linear
