@@ -8,25 +8,16 @@ medians. Nothing else should run meanwhile.
 
 import argparse
 import json
-import os
 import pathlib
-import shutil
 import statistics
-import subprocess
 import sys
-import tempfile
 
-PEER_TARGETS = ("llama-bench", "llama-batched-bench", "llama-perplexity")
-PEER_OPTIONS = (
-    "-DCMAKE_BUILD_TYPE=Release",
-    "-DGGML_NATIVE=ON",
-    "-DBUILD_SHARED_LIBS=OFF",
-    "-DLLAMA_BUILD_TESTS=OFF",
-    "-DLLAMA_BUILD_EXAMPLES=OFF",
-    "-DLLAMA_BUILD_SERVER=OFF",
-    "-DLLAMA_BUILD_APP=OFF",
-    "-DLLAMA_OPENSSL=OFF",
-)
+import llamacpp_build
+import quire_bench
+from command import run
+from machine import processor_name
+
+PROGRAMS = ("llama-bench", "llama-batched-bench", "llama-perplexity")
 
 # metric -> Quire's rate over llama.cpp's that it must reach
 TARGETS = {
@@ -41,11 +32,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quire", required=True, help="the quire binary")
     parser.add_argument("--model", required=True, help="GGUF file")
-    parser.add_argument(
-        "--source-package", help="llama_cpp_python-*.tar.gz to build llama.cpp from"
-    )
-    parser.add_argument("--peer-bin", help="folder with llama-bench and llama-batched-bench")
-    parser.add_argument("--peer-cache", default="~/.cache/quire/peers", help="where to build it")
+    llamacpp_build.add_arguments(parser)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--prompt-tokens", type=int, default=512)
     parser.add_argument("--output-tokens", type=int, default=64)
@@ -54,43 +41,6 @@ def parse_arguments():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", help="also write every sample to this file")
     return parser.parse_args()
-
-
-def run(command):
-    """The command's stdout. Ends the program with the command's own words if it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command)}\nfailed ({done.returncode}):\n{done.stderr[-3000:]}")
-    return done.stdout
-
-
-def build_peer(source_package, cache):
-    """Builds llama.cpp from the source package unless it is there; returns the folder of its
-    programs."""
-    package = pathlib.Path(source_package)
-    folder = pathlib.Path(cache).expanduser() / package.name.removesuffix(".tar.gz")
-    programs = folder / "build" / "bin"
-    if all((programs / target).exists() for target in PEER_TARGETS):
-        return programs
-    print(f"building llama.cpp in {folder} (once; about ten minutes on two cores)", file=sys.stderr)
-    source = folder / "source"
-    if not source.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as part:
-            subprocess.run(["tar", "-xzf", package, "-C", part], check=True)
-            os.rename(pathlib.Path(part) / folder.name, source)
-    llama = source / "vendor" / "llama.cpp"
-    subprocess.run(
-        ["cmake", "-S", llama, "-B", folder / "build", "-G", "Ninja", *PEER_OPTIONS],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
-    subprocess.run(
-        ["cmake", "--build", folder / "build", "--target", *PEER_TARGETS],
-        check=True,
-        stdout=sys.stderr,
-    )
-    return programs
 
 
 def parse_llama_bench(output):
@@ -112,18 +62,17 @@ def parse_batched_bench(output):
     return rows[-1]["speed_tg"]
 
 
-def last_json_object(output):
-    """The object of the last line of `output` that begins one."""
-    start = output.rfind("\n{") + 1
-    return json.loads(output[start:])
-
-
 def measure_quire(arguments):
     def bench(name, prompt_tokens, batch):
-        command = [arguments.quire, "bench", name, "--model", arguments.model, "--json"]
-        command += ["--threads", str(arguments.threads), "--context", "0"]
-        command += ["--prompt-tokens", str(prompt_tokens), "--batch", str(batch)]
-        return last_json_object(run(command + ["--output-tokens", str(arguments.output_tokens)]))
+        return quire_bench.bench(
+            arguments.quire,
+            name,
+            arguments.model,
+            arguments.threads,
+            prompt_tokens=prompt_tokens,
+            batch=batch,
+            output_tokens=arguments.output_tokens,
+        )
 
     prefilled = bench("latency", arguments.prompt_tokens, 1)
     empty = bench("latency", 1, 1)
@@ -172,23 +121,9 @@ def table(samples):
     return lines
 
 
-def processor_name():
-    for line in pathlib.Path("/proc/cpuinfo").read_text().split("\n"):
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return "unknown processor"
-
-
 def main():
     arguments = parse_arguments()
-    if arguments.peer_bin:
-        programs = pathlib.Path(arguments.peer_bin)
-    elif arguments.source_package:
-        if shutil.which("cmake") is None or shutil.which("ninja") is None:
-            sys.exit("cmake and ninja are needed to build llama.cpp; ./dev install gets them")
-        programs = build_peer(arguments.source_package, arguments.peer_cache)
-    else:
-        sys.exit("one of --peer-bin and --source-package is needed")
+    programs = llamacpp_build.programs_folder(arguments, PROGRAMS)
     samples = {"quire": [], "llama.cpp": []}
     for number in range(1, arguments.rounds + 1):
         print(f"round {number} of {arguments.rounds}: quire", file=sys.stderr)

@@ -31,12 +31,6 @@ class ParsingTest(unittest.TestCase):
     def test_batched_bench(self):
         self.assertEqual(compare_llamacpp.parse_batched_bench(BATCHED_BENCH), 213.4)
 
-    def test_json_after_other_lines(self):
-        self.assertEqual(
-            compare_llamacpp.last_json_object('loading\n{"a": {"b": 1}}\n'), {"a": {"b": 1}}
-        )
-        self.assertEqual(compare_llamacpp.last_json_object('{\n "a": 2\n}\n'), {"a": 2})
-
 
 class TableTest(unittest.TestCase):
     def test_medians_ratio_and_verdict(self):

@@ -182,24 +182,31 @@ help_bench() {
 usage: ./dev bench [latency|throughput] [OPTIONS OF quire bench]
        ./dev bench operators [OPTIONS OF GOOGLE BENCHMARK]
        ./dev bench --peer [OPTIONS OF bench/compare_llamacpp.py]
+       ./dev bench server [OPTIONS OF bench/compare_server.py]
+       ./dev bench growth [OPTIONS OF bench/growth.py]
 
 Builds the release binary and measures prefill and decode speed of the default model (or of --model
-FILE); without a name, both one stream (latency) and 32 streams (throughput). operators measures
-every operator of src/ops by itself, e.g. --benchmark_filter='copy_pages.*'; of_copy is the share
-of this machine's copy bandwidth. --peer builds
-llama.cpp (PyPI's llama-cpp-python source package) outside this tree, once, runs both engines in
-turn on the same model and threads, and prints one table. --peer --help lists its options.
+FILE); without a name, both one stream (latency) and 32 streams (throughput).
+
+operators   every operator of src/ops by itself, e.g. --benchmark_filter='copy_pages.*'; of_copy is
+            the share of this machine's copy bandwidth
+--peer      builds llama.cpp (PyPI's llama-cpp-python source package) outside this tree, once, runs
+            both engines in turn on the same model and threads, and prints one table
+server      the same for quire serve and llama-server, and vLLM if --vllm and --vllm-model name it,
+            under a load of streaming requests
+growth      writes docs/performance/growth.md and its charts: how decode grows with streams,
+            context and page size
+
+The last three list their options with --help.
 TEXT
 }
 command_bench() {
-  if [[ ${1:-} == --peer ]]; then
-    shift
-    bench_peer "$@"
-    return
-  fi
   case ${1:-} in
     latency | throughput) bench_one "$@" ;;
     operators) bench_operators "${@:2}" ;;
+    --peer) bench_peer compare_llamacpp.py "${@:2}" ;;
+    server) bench_peer compare_server.py "${@:2}" ;;
+    growth) bench_script growth.py "${@:2}" ;;
     *)
       bench_one latency "$@"
       bench_one throughput "$@"
@@ -226,16 +233,32 @@ bench_operators() {
   "$ROOT/build/cpu-bench/src/quire_ops_bench" "$@"
 }
 
-bench_peer() {
+# bench_script SCRIPT ARGUMENT...: a script of bench/ with the binary, and the default model unless
+# one is given.
+bench_script() {
+  local script=$1
   local -a given=()
+  shift
   if ! has_option --help "$@" && ! has_option -h "$@"; then
     build_quire cpu-release
-    ensure_default_model
-    has_option --peer-bin "$@" || download_group sources
-    given=(--quire "$(quire_binary cpu-release)" --model "$ROOT/$DEFAULT_MODEL"
-      --source-package "$ROOT/.deps/download/sources/$LLAMA_CPP_PACKAGE.tar.gz")
+    given=(--quire "$(quire_binary cpu-release)")
+    if ! names_model "$@"; then
+      ensure_default_model
+      given+=(--model "$ROOT/$DEFAULT_MODEL")
+    fi
   fi
-  /usr/bin/python3 -B "$ROOT/bench/compare_llamacpp.py" "${given[@]}" "$@"
+  /usr/bin/python3 -B "$ROOT/bench/$script" "${given[@]}" "$@"
+}
+
+# bench_peer SCRIPT ARGUMENT...: one that also needs llama.cpp.
+bench_peer() {
+  local -a given=()
+  if ! has_option --help "$@" && ! has_option -h "$@" && ! has_option --peer-bin "$@"; then
+    install_all
+    download_group sources
+    given=(--source-package "$ROOT/.deps/download/sources/$LLAMA_CPP_PACKAGE.tar.gz")
+  fi
+  bench_script "$1" "${given[@]}" "${@:2}"
 }
 
 # The C++ files that are ours, null-separated.
