@@ -23,7 +23,7 @@ class LineChartTest(unittest.TestCase):
             self.assertAlmostEqual(step, wanted)
 
     def test_linear_x_keeps_distances_and_y_begins_at_zero(self):
-        picture = svg([Chart("t", "x", "y", [Line("l", [(0, 0), (10, 1), (40, 4)])])], 1)
+        picture = svg([Chart("t", "x", "y", [Line("l", [(10, 0), (20, 1), (50, 4)])])], 1)
         (x0, y0), (x1, y1), (x2, y2) = circles(picture)
         self.assertAlmostEqual((x2 - x0) / (x1 - x0), 4, delta=0.01)
         self.assertAlmostEqual((y0 - y2) / (y0 - y1), 4, delta=0.01)
@@ -31,7 +31,7 @@ class LineChartTest(unittest.TestCase):
         self.assertEqual(x2, line_chart.WIDTH - line_chart.RIGHT)
 
     def test_log_x_gives_doublings_equal_distances(self):
-        picture = svg([Chart("t", "x", "y", [Line("l", [(1, 1), (2, 1), (8, 1)])], True)], 1)
+        picture = svg([Chart("t", "x", "y", [Line("l", [(2, 1), (4, 1), (16, 1)])], True)], 1)
         (x0, _), (x1, _), (x2, _) = circles(picture)
         self.assertAlmostEqual((x2 - x0) / (x1 - x0), 3, delta=0.01)
 
