@@ -17,20 +17,44 @@ Status KvCacheOptions::Validate() const {
 }
 
 KvCache::KvCache(const KvCacheOptions& options)
-    : options_(options), pool_(options.num_pages), tree_(options.page_size) {
+    : options_(options),
+      pool_(options.num_pages),
+      tree_(options.page_size),
+      no_table_(options.page_size) {
   QUIRE_CHECK(options.Validate().ok()) << options.Validate().message();
 }
 
-const KvCache::Sequence& KvCache::At(KvSequenceId id) const {
+const KvCache::Sequence* KvCache::Find(KvSequenceId id) const {
   const auto it = sequences_.find(id);
-  QUIRE_CHECK(it != sequences_.end()) << "kv sequence " << id << " was released or never started";
-  return it->second;
+  if (it != sequences_.end()) {
+    return &it->second;
+  }
+  violations_.Report("kv sequence ", id, " is used after it was released or was never started");
+  return nullptr;
+}
+
+const PageTable& KvCache::Table(KvSequenceId id) const {
+  const Sequence* sequence = Find(id);
+  return sequence == nullptr ? no_table_ : sequence->table;
+}
+
+std::span<const int32_t> KvCache::Sharable(std::span<const int32_t> pages) const {
+  const auto end = std::ranges::find_if(
+      pages, [this](int32_t page) { return pool_.StateOf(page) == PagePool::State::kQuarantined; });
+  return pages.first(static_cast<size_t>(end - pages.begin()));
+}
+
+std::span<const int32_t> KvCache::Matchable(std::span<const int32_t> tokens) const {
+  tokens = tokens.first(tokens.size() - (tokens.empty() ? 0 : 1));
+  if (pool_.num_quarantined() == 0) {
+    return tokens;
+  }
+  return tokens.first(Sharable(tree_.Find(tokens)).size() * page_size());
 }
 
 KvCache::Prefix KvCache::Lookup(std::span<const int32_t> tokens) const {
-  QUIRE_CHECK(!tokens.empty());
   Prefix prefix;
-  for (const int32_t page : tree_.Find(tokens.first(tokens.size() - 1))) {
+  for (const int32_t page : tree_.Find(Matchable(tokens))) {
     prefix.tokens += page_size();
     prefix.cached_pages += pool_.owners(page) == 0 ? 1 : 0;
   }
@@ -38,8 +62,7 @@ KvCache::Prefix KvCache::Lookup(std::span<const int32_t> tokens) const {
 }
 
 KvCache::Started KvCache::StartSequence(std::span<const int32_t> tokens) {
-  QUIRE_CHECK(!tokens.empty());
-  PrefixTree::Match match = tree_.FindAndSplit(tokens.first(tokens.size() - 1));
+  const PrefixTree::Match match = tree_.FindAndSplit(Matchable(tokens));
   tree_.Lock(match.node);
   Sequence sequence{.table = PageTable(page_size()),
                     .node = match.node,
@@ -52,68 +75,123 @@ KvCache::Started KvCache::StartSequence(std::span<const int32_t> tokens) {
   return started;
 }
 
-bool KvCache::Extend(KvSequenceId id, int32_t tokens) {
-  PageTable& table = At(id).table;
-  const int32_t needed = table.NewPagesFor(tokens);
-  if (needed > available_pages()) {
-    return false;
+bool KvCache::MakeFree(int32_t pages) {
+  while (pool_.num_free() < pages) {
+    const std::vector<int32_t> evicted = tree_.Evict(pages - pool_.num_free());
+    if (evicted.empty()) {
+      violations_.Report(pool_.num_cached(), " pages are cached, but none can be evicted");
+      return false;
+    }
+    for (const int32_t page : evicted) {
+      totals_.evicted_pages += pool_.StateOf(page) == PagePool::State::kCached ? 1 : 0;
+      pool_.DropFromTree(page);
+    }
   }
-  const int32_t missing = std::max(0, needed - pool_.num_free());
-  // Every cached page can be evicted: an owner of a later page of its path would own it too.
-  const std::vector<int32_t> evicted = tree_.Evict(missing);
-  QUIRE_CHECK_EQ(static_cast<int32_t>(evicted.size()), missing);
-  for (const int32_t page : evicted) {
-    pool_.EvictFromTree(page);
-  }
-  totals_.evicted_pages += missing;
-  table.Extend(tokens, pool_);
   return true;
 }
 
+bool KvCache::Extend(KvSequenceId id, int32_t tokens) {
+  Sequence* sequence = Find(id);
+  if (sequence == nullptr) {
+    return false;
+  }
+  if (tokens < 0) {
+    violations_.Report("kv sequence ", id, " is extended by ", tokens, " tokens");
+    return false;
+  }
+  const int32_t needed = sequence->table.NewPagesFor(tokens);
+  return needed <= available_pages() && MakeFree(needed) && sequence->table.Extend(tokens, pool_);
+}
+
 int32_t KvCache::RoomFor(KvSequenceId id, int32_t limit) const {
-  const int64_t room = Table(id).room_in_last_page() + int64_t{available_pages()} * page_size();
+  const Sequence* sequence = Find(id);
+  if (sequence == nullptr) {
+    return 0;
+  }
+  const int64_t room =
+      sequence->table.room_in_last_page() + int64_t{available_pages()} * page_size();
   return static_cast<int32_t>(std::min<int64_t>(room, limit));
 }
 
 void KvCache::Publish(KvSequenceId id, std::span<const int32_t> tokens) {
-  Sequence& sequence = At(id);
-  QUIRE_CHECK_LE(static_cast<int64_t>(tokens.size()), sequence.table.length());
-  const int32_t first = sequence.published_pages;
-  const int32_t pages = static_cast<int32_t>(tokens.size()) / page_size();
-  QUIRE_CHECK_GE(pages, first) << "pages of kv sequence " << id << " are unpublished";
-  if (!options_.prefix_caching || pages == first) {
+  Sequence* sequence = Find(id);
+  if (sequence == nullptr) {
     return;
   }
-  const auto new_tokens =
-      tokens.subspan(size_t(first) * page_size(), size_t(pages - first) * page_size());
-  const auto new_pages = std::span(sequence.table.pages()).subspan(first, pages - first);
-  const PrefixTree::Inserted inserted = tree_.Insert(sequence.node, new_tokens, new_pages);
-  const int32_t existing = static_cast<int32_t>(inserted.existing.size());
-  for (int32_t i = 0; i < existing; ++i) {
-    sequence.table.ReplaceWithShared(first + i, inserted.existing[i], pool_);
+  const size_t first = sequence->published_pages;
+  if (std::cmp_greater(tokens.size(), sequence->table.length()) ||
+      tokens.size() / page_size() < first) {
+    violations_.Report("kv sequence ", id, " of ", sequence->table.length(), " tokens publishes ",
+                       tokens.size(), " after ", first, " pages of ", page_size());
+    return;
   }
-  for (int32_t i = existing; i < pages - first; ++i) {
-    pool_.AddToTree(sequence.table.pages()[first + i]);
+  if (options_.prefix_caching && tokens.size() / page_size() > first) {
+    PublishPages(*sequence, tokens.first(tokens.size() / page_size() * page_size()));
   }
-  totals_.deduplicated_pages += existing;
-  sequence.published_pages = pages;
-  if (inserted.node != sequence.node) {
-    tree_.Lock(inserted.node);
-    tree_.Unlock(std::exchange(sequence.node, inserted.node));
+}
+
+void KvCache::PublishPages(Sequence& sequence, std::span<const int32_t> tokens) {
+  const size_t first = sequence.published_pages;
+  const auto new_tokens = tokens.subspan(first * page_size());
+  const auto own =
+      std::span(sequence.table.pages()).subspan(first, new_tokens.size() / page_size());
+  const std::vector<int32_t> existing = tree_.FindFrom(sequence.node, new_tokens);
+  size_t pages = Sharable(existing).size();
+  for (size_t i = 0; i < pages; ++i) {
+    sequence.table.ReplaceWithShared(static_cast<int32_t>(first + i), existing[i], pool_);
+  }
+  totals_.deduplicated_pages += static_cast<int64_t>(pages);
+  if (pages == existing.size()) {
+    // A page that may not be shared ends what is published.
+    while (pages < own.size() && pool_.AddToTree(own[pages])) {
+      ++pages;
+    }
+  }
+  const PrefixTree::Inserted inserted =
+      tree_.Insert(sequence.node, new_tokens.first(pages * page_size()), own.first(pages));
+  sequence.published_pages += static_cast<int32_t>(pages);
+  MoveTo(sequence, inserted.node);
+}
+
+void KvCache::MoveTo(Sequence& sequence, PrefixTree::NodeId node) {
+  if (node != sequence.node) {
+    tree_.Lock(node);
+    tree_.Unlock(std::exchange(sequence.node, node));
   }
 }
 
 void KvCache::Truncate(KvSequenceId id, int32_t length) {
-  Sequence& sequence = At(id);
-  QUIRE_CHECK_GE(length, sequence.published_pages * page_size()) << "a published page would be cut";
-  sequence.table.Truncate(length, pool_);
+  Sequence* sequence = Find(id);
+  if (sequence == nullptr) {
+    return;
+  }
+  if (length < sequence->published_pages * page_size() ||
+      !sequence->table.Truncate(length, pool_)) {
+    violations_.Report("kv sequence ", id, " of ", sequence->table.length(), " tokens, ",
+                       sequence->published_pages, " published pages, is cut to ", length);
+  }
 }
 
 void KvCache::Release(KvSequenceId id) {
-  Sequence& sequence = At(id);
-  sequence.table.Truncate(0, pool_);
-  tree_.Unlock(sequence.node);
+  Sequence* sequence = Find(id);
+  if (sequence == nullptr) {
+    return;
+  }
+  sequence->table.Truncate(0, pool_);
+  tree_.Unlock(sequence->node);
   sequences_.erase(id);
+}
+
+void KvCache::Reset() {
+  pool_ = PagePool(options_.num_pages);
+  tree_ = PrefixTree(options_.page_size);
+  sequences_.clear();
+  violations_ = {};
+}
+
+Status KvCache::health() const {
+  QUIRE_RETURN_IF_ERROR(violations_.status());
+  return pool_.violations().status();
 }
 
 KvCacheStats KvCache::stats() const {
@@ -121,56 +199,10 @@ KvCacheStats KvCache::stats() const {
   stats.free_pages = pool_.num_free();
   stats.cached_pages = pool_.num_cached();
   stats.owned_pages = pool_.num_owned();
+  stats.in_transfer_pages = pool_.num_in_transfer();
+  stats.quarantined_pages = pool_.num_quarantined();
+  stats.violations = violations_.count() + pool_.violations().count();
   return stats;
-}
-
-Status KvCache::CheckSequence(KvSequenceId id, const Sequence& sequence) const {
-  const std::vector<int32_t>& pages = sequence.table.pages();
-  const int32_t full = sequence.table.length() / page_size();
-  const int32_t room = sequence.table.room_in_last_page();
-  if (room < 0 || room >= page_size() || sequence.published_pages > full) {
-    return InternalError("kv sequence ", id, ": ", sequence.table.length(), " tokens in ",
-                         pages.size(), " pages of ", page_size(), ", ", sequence.published_pages,
-                         " published");
-  }
-  const auto published = std::span(pages).first(sequence.published_pages);
-  if (!std::ranges::equal(published, tree_.PathPages(sequence.node))) {
-    return InternalError("kv sequence ", id,
-                         ": its published pages are not those of the prefix tree");
-  }
-  for (size_t i = 0; i < pages.size(); ++i) {
-    const bool shared = i < published.size();
-    if (pool_.in_tree(pages[i]) != shared || (!shared && pool_.owners(pages[i]) != 1)) {
-      return InternalError("kv sequence ", id, ": page ", pages[i], " at ", i, " is ",
-                           shared ? "published but not in the tree" : "writable but shared");
-    }
-  }
-  return OkStatus();
-}
-
-Status KvCache::CheckInvariants() const {
-  QUIRE_RETURN_IF_ERROR(pool_.CheckInvariants());
-  QUIRE_RETURN_IF_ERROR(tree_.CheckInvariants());
-  std::vector<int32_t> owners(options_.num_pages, 0);
-  for (const auto& [id, sequence] : sequences_) {
-    QUIRE_RETURN_IF_ERROR(CheckSequence(id, sequence));
-    for (const int32_t page : sequence.table.pages()) {
-      ++owners[page];
-    }
-  }
-  int32_t in_tree = 0;
-  for (int32_t page = 0; page < options_.num_pages; ++page) {
-    in_tree += pool_.in_tree(page) ? 1 : 0;
-    if (owners[page] != pool_.owners(page)) {
-      return InternalError("page ", page, " counts ", pool_.owners(page), " owners, but ",
-                           owners[page], " sequences hold it");
-    }
-  }
-  if (in_tree != tree_.num_pages()) {
-    return InternalError("the pool knows ", in_tree, " pages of the prefix tree, which has ",
-                         tree_.num_pages());
-  }
-  return OkStatus();
 }
 
 }  // namespace quire

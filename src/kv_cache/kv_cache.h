@@ -4,12 +4,14 @@
 #include <cstdint>
 #include <map>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/status.h"
 #include "kv_cache/page_pool.h"
 #include "kv_cache/page_table.h"
 #include "kv_cache/prefix_tree.h"
+#include "kv_cache/violations.h"
 
 namespace quire {
 
@@ -26,6 +28,9 @@ struct KvCacheStats {
   int32_t free_pages = 0;
   int32_t cached_pages = 0;
   int32_t owned_pages = 0;
+  int32_t in_transfer_pages = 0;
+  int32_t quarantined_pages = 0;
+  int64_t violations = 0;  // of the rules of health(), since the last Reset
   // Since the start:
   int64_t queried_tokens = 0;      // of the sequences started
   int64_t hit_tokens = 0;          // of those, found in the prefix tree
@@ -33,13 +38,17 @@ struct KvCacheStats {
   int64_t deduplicated_pages = 0;  // computed twice, the second copy given back
 };
 
-// Names a sequence between StartSequence and Release; never used twice.
+// Names a sequence between StartSequence and Release; never used twice, never 0.
 using KvSequenceId = int64_t;
 
 // Page tables over one pool, and a prefix tree that keeps whole computed pages for whoever comes
 // with the same tokens. Holds no KV itself. The caller computes KV into the slots of Table() and
 // says with Publish what has been written: only then may another sequence match it. One thread at a
 // time.
+//
+// A call that no correct caller makes (a sequence that was released or never started, a length that
+// cannot be) has no effect beyond an internal Status in health(). A page that turns out to be freed
+// or shared wrongly is never used again. The caller then ends all sequences and calls Reset.
 class KvCache {
  public:
   // REQUIRES: options.Validate() is OK.
@@ -63,12 +72,11 @@ class KvCache {
     int32_t matched = 0;  // first tokens whose KV is already there; the table's length
   };
   // A new sequence that will hold `tokens`. Takes the longest published prefix in whole pages, at
-  // most tokens.size() - 1 tokens: the last one must be computed to have logits. REQUIRES: tokens
-  // is not empty.
+  // most tokens.size() - 1 tokens: the last one must be computed to have logits.
   Started StartSequence(std::span<const int32_t> tokens);
 
   // Room for `tokens` more tokens at the end of the sequence, evicting cached pages if none are
-  // free. False, and nothing changed, if there are not enough pages.
+  // free. False, and nothing changed, if there are not enough pages. REQUIRES: tokens >= 0.
   [[nodiscard]] bool Extend(KvSequenceId id, int32_t tokens);
   // The most tokens for which Extend would succeed now, up to `limit`.
   int32_t RoomFor(KvSequenceId id, int32_t limit) const;
@@ -80,19 +88,26 @@ class KvCache {
   // REQUIRES: tokens.size() <= Table(id).length(); what was published before is a prefix of it.
   void Publish(KvSequenceId id, std::span<const int32_t> tokens);
 
-  // Forgets the tokens from `length` on. REQUIRES: nothing beyond `length` was published in a whole
-  // page.
+  // Forgets the tokens from `length` on. REQUIRES: 0 <= length <= Table(id).length(); nothing
+  // beyond `length` was published in a whole page.
   void Truncate(KvSequenceId id, int32_t length);
   // Ends the sequence. Its published pages stay cached, the others are free.
   void Release(KvSequenceId id);
 
-  const PageTable& Table(KvSequenceId id) const { return At(id).table; }
+  // The table of an unknown sequence is empty.
+  const PageTable& Table(KvSequenceId id) const;
   int32_t num_sequences() const { return static_cast<int32_t>(sequences_.size()); }
   KvCacheStats stats() const;
 
-  // Pool, tree and tables agree: free + cached + owned is all pages; owners of a page are exactly
-  // the tables that hold it; a table's published pages are the tree's and the rest is writable by
-  // it alone. Linear in everything. Errors: internal.
+  // OK, or internal: the first rule broken since the last Reset, by the caller or by the cache.
+  Status health() const;
+  // Ends all sequences and forgets all pages, violations included; ids are not used again.
+  // REQUIRES: no step is in flight.
+  void Reset();
+
+  // Pool, tree and tables agree: free + cached + owned + in transfer + quarantined is all pages;
+  // owners of a page are exactly the tables that hold it; a table's published pages are the tree's
+  // and the rest is writable by it alone. Linear in everything. Errors: internal.
   Status CheckInvariants() const;
 
  private:
@@ -102,8 +117,20 @@ class KvCache {
     int32_t published_pages = 0;
   };
 
-  const Sequence& At(KvSequenceId id) const;
-  Sequence& At(KvSequenceId id) { return const_cast<Sequence&>(std::as_const(*this).At(id)); }
+  // Null, and a violation, if there is no such sequence.
+  const Sequence* Find(KvSequenceId id) const;
+  Sequence* Find(KvSequenceId id) { return const_cast<Sequence*>(std::as_const(*this).Find(id)); }
+  // The part of `tokens` that may be matched: all but the last, and nothing in quarantine.
+  std::span<const int32_t> Matchable(std::span<const int32_t> tokens) const;
+  // Evicts cached pages until `pages` are free. False, with a violation, if they cannot be had
+  // though the counts say so.
+  bool MakeFree(int32_t pages);
+  // Lets the tree have what is new of `tokens`, whole pages.
+  void PublishPages(Sequence& sequence, std::span<const int32_t> tokens);
+  // The sequence's published pages end at `node` from now on.
+  void MoveTo(Sequence& sequence, PrefixTree::NodeId node);
+  // The first of `pages` up to one in quarantine.
+  std::span<const int32_t> Sharable(std::span<const int32_t> pages) const;
   Status CheckSequence(KvSequenceId id, const Sequence& sequence) const;
 
   KvCacheOptions options_;
@@ -112,6 +139,8 @@ class KvCache {
   std::map<KvSequenceId, Sequence> sequences_;
   KvSequenceId next_id_ = 1;
   KvCacheStats totals_;  // the counters since the start; its page counts are unused
+  PageTable no_table_;
+  mutable Violations violations_;  // of callers; asking for an unknown sequence is one
 };
 
 }  // namespace quire

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <numeric>
+#include <string>
 
 namespace quire {
 namespace {
@@ -138,7 +139,6 @@ TEST(KvCache, TruncateGivesUnpublishedPagesBack) {
   ExpectPages(cache, 5, 0, 3);
   cache.Truncate(a.id, 4);
   ExpectPages(cache, 6, 0, 2);
-  EXPECT_DEATH(cache.Truncate(a.id, 3), "published");
 }
 
 TEST(KvCache, WithoutPrefixCachingEverythingIsFreedAtTheEnd) {
@@ -157,14 +157,63 @@ TEST(KvCache, CountsQueriesAndHits) {
   EXPECT_EQ(cache.stats().hit_tokens, 4);
 }
 
-using KvCacheDeathTest = testing::Test;
+// After `call`, which no correct caller makes: it is in health(), the pages are as before.
+template <typename Call>
+void ExpectContained(KvCache& cache, Call call) {
+  const KvCacheStats before = cache.stats();
+  call();
+  EXPECT_EQ(cache.health().code(), StatusCode::kInternal);
+  EXPECT_EQ(cache.stats().violations, before.violations + 1);
+  ExpectPages(cache, before.free_pages, before.cached_pages, before.owned_pages);
+}
 
-TEST(KvCacheDeathTest, AReleasedSequenceIsGone) {
+TEST(KvCache, AReleasedSequenceIsUsedInVain) {
+  KvCache cache({.page_size = 2, .num_pages = 8});
+  const KvSequenceId a = Compute(cache, Range(0, 5));
+  const KvSequenceId b = Compute(cache, Range(10, 5));
+  cache.Release(a);
+  EXPECT_TRUE(cache.health().ok());
+  ExpectContained(cache, [&] { cache.Release(a); });
+  ExpectContained(cache, [&] { EXPECT_FALSE(cache.Extend(a, 1)); });
+  ExpectContained(cache, [&] { EXPECT_EQ(cache.RoomFor(a, 1), 0); });
+  ExpectContained(cache, [&] { cache.Publish(a, Range(0, 5)); });
+  ExpectContained(cache, [&] { cache.Truncate(a, 0); });
+  ExpectContained(cache, [&] { EXPECT_EQ(cache.Table(a).length(), 0); });
+  EXPECT_EQ(cache.Table(b).length(), 5);
+  EXPECT_NE(cache.health().message().find("released"), std::string::npos);
+}
+
+TEST(KvCache, LengthsThatCannotBeAreRefused) {
+  KvCache cache({.page_size = 2, .num_pages = 8});
+  const KvSequenceId a = Compute(cache, Range(0, 5));
+  ExpectContained(cache, [&] { EXPECT_FALSE(cache.Extend(a, -1)); });
+  ExpectContained(cache, [&] { cache.Publish(a, Range(0, 6)); });
+  ExpectContained(cache, [&] { cache.Publish(a, Range(0, 3)); });
+  ExpectContained(cache, [&] { cache.Truncate(a, 6); });
+  ExpectContained(cache, [&] { cache.Truncate(a, -1); });
+  EXPECT_EQ(cache.Table(a).length(), 5);
+}
+
+TEST(KvCache, ResetStartsOver) {
   KvCache cache({.page_size = 2, .num_pages = 8});
   const KvSequenceId a = Compute(cache, Range(0, 5));
   cache.Release(a);
-  EXPECT_DEATH(cache.Release(a), "released");
-  EXPECT_DEATH(static_cast<void>(cache.Extend(a, 1)), "released");
+  cache.Release(a);
+  Compute(cache, Range(0, 7));
+  cache.Reset();
+  EXPECT_TRUE(cache.health().ok());
+  EXPECT_EQ(cache.num_sequences(), 0);
+  EXPECT_EQ(cache.Lookup(Range(0, 7)).tokens, 0);
+  ExpectPages(cache, 8, 0, 0);
+  cache.Release(a);  // an id from before is not that of another sequence
+  EXPECT_FALSE(cache.health().ok());
+}
+
+TEST(KvCache, AnEmptySequenceMatchesNothing) {
+  KvCache cache({.page_size = 2, .num_pages = 8});
+  EXPECT_EQ(cache.Lookup({}).tokens, 0);
+  EXPECT_EQ(cache.StartSequence({}).matched, 0);
+  EXPECT_TRUE(cache.health().ok());
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "kv_cache/page_pool.h"
 
+#include "base/check.h"
+
 namespace quire {
 
 PagePool::PagePool(int32_t num_pages) {
@@ -7,97 +9,152 @@ PagePool::PagePool(int32_t num_pages) {
   pages_.resize(num_pages);
   free_.reserve(num_pages);
   for (int32_t page = num_pages - 1; page >= 0; --page) {
-    free_.push_back(page);
+    List(page);
   }
+  counts_[static_cast<size_t>(State::kFree)] = num_pages;
 }
 
-const PagePool::Page& PagePool::At(int32_t page) const {
-  QUIRE_CHECK_GE(page, 0);
-  QUIRE_CHECK_LT(page, num_pages());
-  return pages_[page];
-}
-
-int32_t PagePool::Take() {
-  QUIRE_CHECK(!free_.empty()) << "take from an exhausted page pool";
-  const int32_t page = free_.back();
-  free_.pop_back();
-  QUIRE_CHECK(StateOf(page) == State::kFree) << "page " << page << " of the free list is in use";
-  pages_[page].owners = 1;
-  ++num_owned_;
-  return page;
-}
-
-void PagePool::AddOwner(int32_t page) {
-  Page& p = At(page);
-  QUIRE_CHECK(p.in_tree) << "page " << page << " is shared but not in the prefix tree";
-  if (p.owners == 0) {
-    --num_cached_;
-    ++num_owned_;
+PagePool::State PagePool::StateOf(const Page& page) {
+  if (page.quarantined) {
+    return State::kQuarantined;
   }
-  ++p.owners;
-}
-
-void PagePool::DropOwner(int32_t page) {
-  Page& p = At(page);
-  QUIRE_CHECK_GT(p.owners, 0) << "page " << page << " is given back twice";
-  if (--p.owners > 0) {
-    return;
+  if (page.owners > 0) {
+    return State::kOwned;
   }
-  --num_owned_;
-  if (p.in_tree) {
-    ++num_cached_;
-  } else {
-    free_.push_back(page);
+  if (page.transfers > 0) {
+    return State::kInTransfer;
   }
-}
-
-void PagePool::AddToTree(int32_t page) {
-  Page& p = At(page);
-  QUIRE_CHECK(!p.in_tree) << "page " << page << " is in the prefix tree twice";
-  QUIRE_CHECK_EQ(p.owners, 1) << "owners of page " << page << " as it enters the prefix tree";
-  p.in_tree = true;
-}
-
-void PagePool::EvictFromTree(int32_t page) {
-  QUIRE_CHECK(StateOf(page) == State::kCached)
-      << "page " << page << " is evicted with " << owners(page) << " owners";
-  At(page).in_tree = false;
-  --num_cached_;
-  free_.push_back(page);
+  return page.in_tree ? State::kCached : State::kFree;
 }
 
 PagePool::State PagePool::StateOf(int32_t page) const {
-  const Page& p = At(page);
-  if (p.owners > 0) {
-    return State::kOwned;
+  return Has(page) ? StateOf(pages_[page]) : State::kQuarantined;
+}
+
+template <typename Change>
+void PagePool::Update(int32_t page, Change change) {
+  const State before = StateOf(page);
+  change(pages_[page]);
+  const State after = StateOf(page);
+  if (before == after) {
+    return;
   }
-  return p.in_tree ? State::kCached : State::kFree;
+  --counts_[static_cast<size_t>(before)];
+  ++counts_[static_cast<size_t>(after)];
+  if (before == State::kFree) {
+    Unlist(page);
+  }
+  if (after == State::kFree) {
+    List(page);
+  }
+}
+
+void PagePool::List(int32_t page) {
+  pages_[page].free_index = static_cast<int32_t>(free_.size());
+  free_.push_back(page);
+}
+
+void PagePool::Unlist(int32_t page) {
+  const int32_t index = pages_[page].free_index;
+  free_[index] = free_.back();
+  pages_[free_[index]].free_index = index;
+  free_.pop_back();
+}
+
+bool PagePool::Refuse(int32_t page, const char* what) {
+  violations_.Report("page ", page, " of ", num_pages(), " ", what, "; it has ", owners(page),
+                     " owners and is ", in_tree(page) ? "" : "not ", "in the prefix tree");
+  if (Has(page)) {
+    Update(page, [](Page& p) { p.quarantined = true; });
+  }
+  return false;
+}
+
+int32_t PagePool::Take() {
+  if (free_.empty()) {
+    violations_.Report("a page was taken from an exhausted pool of ", num_pages());
+    return kNoPage;
+  }
+  const int32_t page = free_.back();
+  Update(page, [](Page& p) { p.owners = 1; });
+  return page;
+}
+
+bool PagePool::AddOwner(int32_t page) {
+  const State state = StateOf(page);
+  if (state == State::kQuarantined || (owners(page) == 0 && !in_tree(page))) {
+    return Refuse(page, "is shared after it was given back");
+  }
+  Update(page, [](Page& p) { ++p.owners; });
+  return true;
+}
+
+bool PagePool::DropOwner(int32_t page) {
+  if (owners(page) == 0) {
+    return Refuse(page, "is given back twice");
+  }
+  Update(page, [](Page& p) { --p.owners; });
+  return true;
+}
+
+bool PagePool::AddToTree(int32_t page) {
+  if (StateOf(page) != State::kOwned || in_tree(page)) {
+    return Refuse(page, "enters the prefix tree");
+  }
+  Update(page, [](Page& p) { p.in_tree = true; });
+  return true;
+}
+
+bool PagePool::DropFromTree(int32_t page) {
+  if (!in_tree(page)) {
+    return Refuse(page, "leaves the prefix tree");
+  }
+  Update(page, [](Page& p) { p.in_tree = false; });
+  return true;
+}
+
+bool PagePool::BeginTransfer(int32_t page) {
+  const State state = StateOf(page);
+  if (state == State::kFree || state == State::kQuarantined) {
+    return Refuse(page, "is copied after it was given back");
+  }
+  Update(page, [](Page& p) { ++p.transfers; });
+  return true;
+}
+
+bool PagePool::EndTransfer(int32_t page) {
+  if (transfers(page) == 0) {
+    return Refuse(page, "ends a copy that never began");
+  }
+  Update(page, [](Page& p) { --p.transfers; });
+  return true;
 }
 
 Status PagePool::CheckInvariants() const {
-  int32_t owned = 0;
-  int32_t cached = 0;
+  std::array<int32_t, kNumStates> found{};
   for (int32_t page = 0; page < num_pages(); ++page) {
     const Page& p = pages_[page];
-    if (p.owners < 0 || (p.owners > 1 && !p.in_tree)) {
-      return InternalError("page pool: page ", page, " outside of the prefix tree has ", p.owners,
-                           " owners");
+    ++found[static_cast<size_t>(StateOf(p))];
+    if (p.owners < 0 || p.transfers < 0) {
+      return InternalError("page pool: page ", page, " has ", p.owners, " owners and ", p.transfers,
+                           " transfers");
     }
-    owned += StateOf(page) == State::kOwned ? 1 : 0;
-    cached += StateOf(page) == State::kCached ? 1 : 0;
-  }
-  if (owned != num_owned_ || cached != num_cached_ || num_free() + cached + owned != num_pages()) {
-    return InternalError("page pool: ", num_free(), " free + ", num_cached_, " cached + ",
-                         num_owned_, " owned pages counted, ", cached, " cached and ", owned,
-                         " owned found, of ", num_pages());
-  }
-  std::vector<bool> listed(pages_.size(), false);
-  for (const int32_t page : free_) {
-    if (StateOf(page) != State::kFree || listed[page]) {
-      return InternalError("page pool: page ", page, " is on the free list ",
-                           listed[page] ? "twice" : "in use");
+    const bool listed =
+        p.free_index < static_cast<int32_t>(free_.size()) && free_[p.free_index] == page;
+    if (listed != (StateOf(p) == State::kFree)) {
+      return InternalError("page pool: page ", page, " is wrongly ", listed ? "" : "not ",
+                           "on the free list");
     }
-    listed[page] = true;
+  }
+  int32_t sum = 0;
+  for (const int32_t count : counts_) {
+    sum += count;
+  }
+  if (found != counts_ || sum != num_pages() || static_cast<int32_t>(free_.size()) != num_free()) {
+    return InternalError("page pool: ", num_free(), " free + ", num_cached(), " cached + ",
+                         num_owned(), " owned + ", num_in_transfer(), " in transfer + ",
+                         num_quarantined(), " quarantined pages of ", num_pages(),
+                         " do not agree with their states");
   }
   return OkStatus();
 }

@@ -9,42 +9,52 @@ int32_t PageTable::NewPagesFor(int32_t tokens) const {
   return beyond <= 0 ? 0 : (beyond - 1) / page_size_ + 1;
 }
 
-void PageTable::Extend(int32_t tokens, PagePool& pool) {
-  QUIRE_CHECK_GE(tokens, 0);
+bool PageTable::Extend(int32_t tokens, PagePool& pool) {
+  if (tokens < 0 || pool.num_free() < NewPagesFor(tokens)) {
+    return false;
+  }
   const int32_t new_pages = NewPagesFor(tokens);
-  QUIRE_CHECK_GE(pool.num_free(), new_pages);
   for (int32_t i = 0; i < new_pages; ++i) {
     pages_.push_back(pool.Take());
   }
   length_ += tokens;
+  return true;
 }
 
-void PageTable::AppendShared(std::span<const int32_t> pages, PagePool& pool) {
-  QUIRE_CHECK_EQ(room_in_last_page(), 0) << "tokens of room before shared pages";
-  for (const int32_t page : pages) {
-    pool.AddOwner(page);
-    pages_.push_back(page);
+bool PageTable::AppendShared(std::span<const int32_t> pages, PagePool& pool) {
+  if (room_in_last_page() != 0) {
+    return false;
   }
-  length_ += static_cast<int32_t>(pages.size()) * page_size_;
+  for (const int32_t page : pages) {
+    if (!pool.AddOwner(page)) {
+      return false;
+    }
+    pages_.push_back(page);
+    length_ += page_size_;
+  }
+  return true;
 }
 
-void PageTable::ReplaceWithShared(int32_t index, int32_t page, PagePool& pool) {
-  QUIRE_CHECK_GE(index, 0);
-  QUIRE_CHECK_LT(index, length_ / page_size_) << "only a full page can be replaced";
-  pool.AddOwner(page);
+bool PageTable::ReplaceWithShared(int32_t index, int32_t page, PagePool& pool) {
+  if (index < 0 || index >= length_ / page_size_ || !pool.AddOwner(page)) {
+    return false;
+  }
   pool.DropOwner(pages_[index]);
   pages_[index] = page;
+  return true;
 }
 
-void PageTable::Truncate(int32_t length, PagePool& pool) {
-  QUIRE_CHECK_GE(length, 0);
-  QUIRE_CHECK_LE(length, length_);
+bool PageTable::Truncate(int32_t length, PagePool& pool) {
+  if (length < 0 || length > length_) {
+    return false;
+  }
   const size_t kept = (static_cast<size_t>(length) + page_size_ - 1) / page_size_;
   while (pages_.size() > kept) {
     pool.DropOwner(pages_.back());
     pages_.pop_back();
   }
   length_ = length;
+  return true;
 }
 
 int64_t PageTable::SlotOf(int32_t position) const {

@@ -11,7 +11,8 @@ namespace quire {
 
 // Token t is at offset t % page_size of pages()[t / page_size]. Every page but the last is full,
 // and there is no page without a token. Must be empty when it is destroyed or its pages are lost to
-// the pool.
+// the pool. A change that is not possible returns false and changes nothing in the table; what the
+// pool refuses, the pool records (PagePool::violations).
 class PageTable {
  public:
   // REQUIRES: page_size is a power of two.
@@ -29,18 +30,17 @@ class PageTable {
   int32_t NewPagesFor(int32_t tokens) const;
 
   // Room for `tokens` more tokens: the rest of the last page, then whole pages, then one partly
-  // filled page.
-  // REQUIRES: tokens >= 0, pool.num_free() >= NewPagesFor(tokens).
-  void Extend(int32_t tokens, PagePool& pool);
-  // Full pages of the prefix tree behind this table's own full pages; becomes an owner of each.
-  // REQUIRES: length() is a multiple of the page size.
-  void AppendShared(std::span<const int32_t> pages, PagePool& pool);
+  // filled page. False if tokens < 0 or the pool has fewer free pages than NewPagesFor(tokens).
+  bool Extend(int32_t tokens, PagePool& pool);
+  // Full pages that others hold, behind this table's own full pages; becomes an owner of each.
+  // False at the first that cannot be shared, or if the last page is not full.
+  bool AppendShared(std::span<const int32_t> pages, PagePool& pool);
   // Points entry `index` at `page` of the prefix tree, which holds the same tokens, and gives the
-  // old page back.
-  void ReplaceWithShared(int32_t index, int32_t page, PagePool& pool);
-  // Keeps the first `length` tokens and gives back exactly the pages that hold none of them.
-  // REQUIRES: 0 <= length <= length().
-  void Truncate(int32_t length, PagePool& pool);
+  // old page back. False if that entry is no full page or `page` cannot be shared.
+  bool ReplaceWithShared(int32_t index, int32_t page, PagePool& pool);
+  // Keeps the first `length` tokens and gives back exactly the pages that hold none of them. False
+  // unless 0 <= length <= length().
+  bool Truncate(int32_t length, PagePool& pool);
 
   // Where a token's K and V are: page * page_size + offset. REQUIRES: 0 <= position < length().
   int64_t SlotOf(int32_t position) const;

@@ -100,16 +100,25 @@ TEST(PageTable, AReplacedPageGoesBackAtOnce) {
   table.ReplaceWithShared(0, canonical.pages()[0], pool);
   EXPECT_EQ(table.pages()[0], canonical.pages()[0]);
   EXPECT_EQ(pool.StateOf(duplicate), PagePool::State::kFree);
-  EXPECT_DEATH(table.ReplaceWithShared(1, canonical.pages()[0], pool), "full page");
+  EXPECT_FALSE(table.ReplaceWithShared(1, canonical.pages()[0], pool));  // not full
+  EXPECT_FALSE(table.ReplaceWithShared(0, duplicate, pool));             // free
+  EXPECT_EQ(table.pages()[0], canonical.pages()[0]);
   table.Truncate(0, pool);
   canonical.Truncate(0, pool);
 }
 
-TEST(PageTable, SharedPagesBehindAPartialPageAreABug) {
-  PagePool pool(8);
+TEST(PageTable, WhatCannotBeChangesNothing) {
+  PagePool pool(4);
   PageTable table(2);
-  table.Extend(1, pool);
-  EXPECT_DEATH(table.AppendShared({}, pool), "room before shared pages");
+  table.Extend(3, pool);
+  EXPECT_FALSE(table.AppendShared({}, pool));  // the last page is not full
+  EXPECT_FALSE(table.Extend(6, pool));
+  EXPECT_FALSE(table.Extend(-1, pool));
+  EXPECT_FALSE(table.Truncate(4, pool));
+  EXPECT_FALSE(table.Truncate(-1, pool));
+  EXPECT_EQ(table.length(), 3);
+  EXPECT_EQ(pool.num_owned(), 2);
+  EXPECT_TRUE(table.Extend(5, pool));
   table.Truncate(0, pool);
 }
 

@@ -35,8 +35,12 @@ const PrefixTree::Node& PrefixTree::At(NodeId node) const {
 }
 
 std::vector<int32_t> PrefixTree::Find(std::span<const int32_t> tokens) const {
+  return FindFrom(kRoot, tokens);
+}
+
+std::vector<int32_t> PrefixTree::FindFrom(NodeId from, std::span<const int32_t> tokens) const {
   std::vector<int32_t> pages;
-  Walk(kRoot, tokens, pages);
+  Walk(from, tokens, pages);
   return pages;
 }
 

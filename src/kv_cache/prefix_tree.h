@@ -33,6 +33,9 @@ class PrefixTree {
   // match's length.
   std::vector<int32_t> Find(std::span<const int32_t> tokens) const;
 
+  // The same behind the history that ends at `from`.
+  std::vector<int32_t> FindFrom(NodeId from, std::span<const int32_t> tokens) const;
+
   struct Match {
     NodeId node = kRoot;         // where the match ends
     std::vector<int32_t> pages;  // of the tokens from the start of the sequence
