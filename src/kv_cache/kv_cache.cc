@@ -19,7 +19,7 @@ Status KvCacheOptions::Validate() const {
 KvCache::KvCache(const KvCacheOptions& options)
     : options_(options),
       pool_(options.num_pages),
-      tree_(options.page_size),
+      tree_(options.page_size, options.eviction),
       no_table_(options.page_size) {
   QUIRE_CHECK(options.Validate().ok()) << options.Validate().message();
 }
@@ -44,27 +44,30 @@ std::span<const int32_t> KvCache::Sharable(std::span<const int32_t> pages) const
   return pages.first(static_cast<size_t>(end - pages.begin()));
 }
 
-std::span<const int32_t> KvCache::Matchable(std::span<const int32_t> tokens) const {
+std::span<const int32_t> KvCache::Matchable(std::span<const int32_t> tokens, uint64_t salt) const {
   tokens = tokens.first(tokens.size() - (tokens.empty() ? 0 : 1));
   if (pool_.num_quarantined() == 0) {
     return tokens;
   }
-  return tokens.first(Sharable(tree_.Find(tokens)).size() * page_size());
+  return tokens.first(Sharable(tree_.Find(tokens, salt)).size() * page_size());
 }
 
-KvCache::Prefix KvCache::Lookup(std::span<const int32_t> tokens) const {
+KvCache::Prefix KvCache::Lookup(std::span<const int32_t> tokens, uint64_t cache_salt) const {
   Prefix prefix;
-  for (const int32_t page : tree_.Find(Matchable(tokens))) {
+  for (const int32_t page : tree_.Find(Matchable(tokens, cache_salt), cache_salt)) {
     prefix.tokens += page_size();
     prefix.cached_pages += pool_.owners(page) == 0 ? 1 : 0;
   }
   return prefix;
 }
 
-KvCache::Started KvCache::StartSequence(std::span<const int32_t> tokens) {
-  const PrefixTree::Match match = tree_.FindAndSplit(Matchable(tokens));
+KvCache::Started KvCache::StartSequence(std::span<const int32_t> tokens,
+                                        const KvSequenceOptions& options) {
+  const uint64_t salt = options.cache_salt;
+  const PrefixTree::Match match = tree_.FindAndSplit(Matchable(tokens, salt), salt);
   tree_.Lock(match.node);
-  Sequence sequence{.table = PageTable(page_size()),
+  Sequence sequence{.options = options,
+                    .table = PageTable(page_size()),
                     .node = match.node,
                     .published_pages = static_cast<int32_t>(match.pages.size())};
   sequence.table.AppendShared(match.pages, pool_);
@@ -135,7 +138,8 @@ void KvCache::PublishPages(Sequence& sequence, std::span<const int32_t> tokens) 
   const auto new_tokens = tokens.subspan(first * page_size());
   const auto own =
       std::span(sequence.table.pages()).subspan(first, new_tokens.size() / page_size());
-  const std::vector<int32_t> existing = tree_.FindFrom(sequence.node, new_tokens);
+  const std::vector<int32_t> existing =
+      tree_.FindFrom(sequence.node, new_tokens, sequence.options.cache_salt);
   size_t pages = Sharable(existing).size();
   for (size_t i = 0; i < pages; ++i) {
     sequence.table.ReplaceWithShared(static_cast<int32_t>(first + i), existing[i], pool_);
@@ -148,7 +152,8 @@ void KvCache::PublishPages(Sequence& sequence, std::span<const int32_t> tokens) 
     }
   }
   const PrefixTree::Inserted inserted =
-      tree_.Insert(sequence.node, new_tokens.first(pages * page_size()), own.first(pages));
+      tree_.Insert(sequence.node, new_tokens.first(pages * page_size()), own.first(pages),
+                   sequence.options.cache_salt);
   sequence.published_pages += static_cast<int32_t>(pages);
   MoveTo(sequence, inserted.node);
 }
@@ -178,19 +183,28 @@ void KvCache::Release(KvSequenceId id) {
     return;
   }
   sequence->table.Truncate(0, pool_);
-  tree_.Unlock(sequence->node);
+  const auto [salt, priority, ttl] = sequence->options;
+  const bool for_ever = ttl <= 0 || ttl > PageUse::kNever - std::max<int64_t>(now_, 0);
+  tree_.Unlock(sequence->node, std::max(priority, 0), for_ever ? PageUse::kNever : now_ + ttl);
   sequences_.erase(id);
 }
 
 void KvCache::Reset() {
   pool_ = PagePool(options_.num_pages);
-  tree_ = PrefixTree(options_.page_size);
+  tree_ = PrefixTree(options_.page_size, options_.eviction);
+  tree_.AdvanceTo(now_);
   sequences_.clear();
   violations_ = {};
 }
 
+void KvCache::AdvanceTo(int64_t now) {
+  now_ = std::max(now_, now);
+  tree_.AdvanceTo(now_);
+}
+
 Status KvCache::health() const {
   QUIRE_RETURN_IF_ERROR(violations_.status());
+  QUIRE_RETURN_IF_ERROR(tree_.violations().status());
   return pool_.violations().status();
 }
 
@@ -201,7 +215,7 @@ KvCacheStats KvCache::stats() const {
   stats.owned_pages = pool_.num_owned();
   stats.in_transfer_pages = pool_.num_in_transfer();
   stats.quarantined_pages = pool_.num_quarantined();
-  stats.violations = violations_.count() + pool_.violations().count();
+  stats.violations = violations_.count() + tree_.violations().count() + pool_.violations().count();
   return stats;
 }
 

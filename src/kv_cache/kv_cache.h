@@ -18,7 +18,8 @@ namespace quire {
 struct KvCacheOptions {
   int32_t page_size = 16;  // tokens
   int32_t num_pages = 0;
-  bool prefix_caching = true;  // off: nothing is matched or kept, every page has one owner
+  bool prefix_caching = true;  // off: nothing is matched or kept
+  EvictionKind eviction = EvictionKind::kLru;
 
   // Errors: invalid_argument naming the value.
   Status Validate() const;
@@ -36,6 +37,15 @@ struct KvCacheStats {
   int64_t hit_tokens = 0;          // of those, found in the prefix tree
   int64_t evicted_pages = 0;       // cached pages whose content was thrown away for new tokens
   int64_t deduplicated_pages = 0;  // computed twice, the second copy given back
+};
+
+// What a sequence may share, and how its published pages are kept after its end.
+struct KvSequenceOptions {
+  uint64_t cache_salt = 0;  // sequences of different salts (of tenants, say) share no page
+  // With EvictionKind::kPriority: larger stays longer, for `ttl` ticks of AdvanceTo from the end of
+  // the sequence on; 0 ticks: for ever. A priority below 0 is 0, that of all others.
+  int32_t priority = 0;
+  int64_t ttl = 0;
 };
 
 // Names a sequence between StartSequence and Release; never used twice, never 0.
@@ -65,7 +75,7 @@ class KvCache {
     int32_t cached_pages = 0;  // of the matched pages, those that would no longer be available
   };
   // What StartSequence would match, without any effect. Linear in the match's length.
-  Prefix Lookup(std::span<const int32_t> tokens) const;
+  Prefix Lookup(std::span<const int32_t> tokens, uint64_t cache_salt = 0) const;
 
   struct Started {
     KvSequenceId id = 0;
@@ -73,7 +83,7 @@ class KvCache {
   };
   // A new sequence that will hold `tokens`. Takes the longest published prefix in whole pages, at
   // most tokens.size() - 1 tokens: the last one must be computed to have logits.
-  Started StartSequence(std::span<const int32_t> tokens);
+  Started StartSequence(std::span<const int32_t> tokens, const KvSequenceOptions& options = {});
 
   // Room for `tokens` more tokens at the end of the sequence, evicting cached pages if none are
   // free. False, and nothing changed, if there are not enough pages. REQUIRES: tokens >= 0.
@@ -94,6 +104,9 @@ class KvCache {
   // Ends the sequence. Its published pages stay cached, the others are free.
   void Release(KvSequenceId id);
 
+  // The time is `now`, in ticks of any length; it does not go back. For priorities that expire.
+  void AdvanceTo(int64_t now);
+
   // The table of an unknown sequence is empty.
   const PageTable& Table(KvSequenceId id) const;
   int32_t num_sequences() const { return static_cast<int32_t>(sequences_.size()); }
@@ -112,6 +125,7 @@ class KvCache {
 
  private:
   struct Sequence {
+    KvSequenceOptions options;
     PageTable table;
     PrefixTree::NodeId node = PrefixTree::kRoot;  // where its published pages end; locked
     int32_t published_pages = 0;
@@ -121,7 +135,7 @@ class KvCache {
   const Sequence* Find(KvSequenceId id) const;
   Sequence* Find(KvSequenceId id) { return const_cast<Sequence*>(std::as_const(*this).Find(id)); }
   // The part of `tokens` that may be matched: all but the last, and nothing in quarantine.
-  std::span<const int32_t> Matchable(std::span<const int32_t> tokens) const;
+  std::span<const int32_t> Matchable(std::span<const int32_t> tokens, uint64_t salt) const;
   // Evicts cached pages until `pages` are free. False, with a violation, if they cannot be had
   // though the counts say so.
   bool MakeFree(int32_t pages);
@@ -138,6 +152,7 @@ class KvCache {
   PrefixTree tree_;
   std::map<KvSequenceId, Sequence> sequences_;
   KvSequenceId next_id_ = 1;
+  int64_t now_ = 0;
   KvCacheStats totals_;  // the counters since the start; its page counts are unused
   PageTable no_table_;
   mutable Violations violations_;  // of callers; asking for an unknown sequence is one

@@ -209,6 +209,43 @@ TEST(KvCache, ResetStartsOver) {
   EXPECT_FALSE(cache.health().ok());
 }
 
+TEST(KvCache, TenantsShareNothing) {
+  KvCache cache({.page_size = 2, .num_pages = 8});
+  const KvCache::Started mine = cache.StartSequence(Range(0, 5), {.cache_salt = 1});
+  ASSERT_TRUE(cache.Extend(mine.id, 5));
+  cache.Publish(mine.id, Range(0, 5));
+  EXPECT_EQ(cache.Lookup(Range(0, 5)).tokens, 0);
+  EXPECT_EQ(cache.Lookup(Range(0, 5), 2).tokens, 0);
+  EXPECT_EQ(cache.Lookup(Range(0, 5), 1).tokens, 4);
+  const KvCache::Started other = cache.StartSequence(Range(0, 5), {.cache_salt = 2});
+  EXPECT_EQ(other.matched, 0);
+  ASSERT_TRUE(cache.Extend(other.id, 5));
+  cache.Publish(other.id, Range(0, 5));
+  EXPECT_EQ(cache.stats().deduplicated_pages, 0);
+  EXPECT_EQ(cache.StartSequence(Range(0, 5), {.cache_salt = 1}).matched, 4);
+  ExpectPages(cache, 2, 0, 6);
+}
+
+TEST(KvCache, PrioritiesHoldUntilTheyExpire) {
+  for (const int64_t now : {10, 15}) {
+    KvCache cache({.page_size = 2, .num_pages = 4, .eviction = EvictionKind::kPriority});
+    cache.AdvanceTo(5);
+    for (const int32_t first : {0, 100}) {
+      const KvCache::Started a =
+          cache.StartSequence(Range(first, 4), {.priority = first == 0 ? 3 : 0, .ttl = 10});
+      ASSERT_TRUE(cache.Extend(a.id, 4));
+      cache.Publish(a.id, Range(first, 4));
+      cache.Release(a.id);
+    }
+    cache.AdvanceTo(now);
+    const KvCache::Started b = cache.StartSequence(Range(200, 4));
+    ASSERT_TRUE(cache.Extend(b.id, 4));
+    EXPECT_EQ(cache.Lookup(Range(0, 5)).tokens, now < 15 ? 4 : 0);
+    EXPECT_EQ(cache.Lookup(Range(100, 5)).tokens, now < 15 ? 0 : 4);
+    ExpectSound(cache);
+  }
+}
+
 TEST(KvCache, AnEmptySequenceMatchesNothing) {
   KvCache cache({.page_size = 2, .num_pages = 8});
   EXPECT_EQ(cache.Lookup({}).tokens, 0);

@@ -20,9 +20,18 @@ uint64_t Mix(uint64_t state, uint64_t value) {
   return state ^ (state >> 29);
 }
 
+uint64_t IndexKey(PrefixTree::NodeId parent, uint64_t salt, std::span<const int32_t> first_page) {
+  uint64_t key = Mix(Mix(0, salt), static_cast<uint64_t>(parent));
+  for (const int32_t token : first_page) {
+    key = Mix(key, static_cast<uint32_t>(token));
+  }
+  return key;
+}
+
 }  // namespace
 
-PrefixTree::PrefixTree(int32_t page_size) : page_size_(page_size) {
+PrefixTree::PrefixTree(int32_t page_size, EvictionKind eviction)
+    : page_size_(page_size), policy_(MakeEvictionPolicy(eviction)) {
   QUIRE_CHECK_GE(page_size, 1);
   nodes_.emplace_back().live = true;
 }
@@ -34,29 +43,42 @@ const PrefixTree::Node& PrefixTree::At(NodeId node) const {
   return nodes_[node];
 }
 
-std::vector<int32_t> PrefixTree::Find(std::span<const int32_t> tokens) const {
-  return FindFrom(kRoot, tokens);
+bool PrefixTree::Held(NodeId node, const char* call) {
+  const bool exists = node >= 0 && node < static_cast<NodeId>(nodes_.size()) && nodes_[node].live;
+  if (exists && (node == kRoot || nodes_[node].locks > 0)) {
+    return true;
+  }
+  violations_.Report("prefix tree node ", node, " is ", exists ? "not locked" : "gone", " in ",
+                     call);
+  return false;
 }
 
-std::vector<int32_t> PrefixTree::FindFrom(NodeId from, std::span<const int32_t> tokens) const {
+std::vector<int32_t> PrefixTree::Find(std::span<const int32_t> tokens, uint64_t salt) const {
+  return FindFrom(kRoot, tokens, salt);
+}
+
+std::vector<int32_t> PrefixTree::FindFrom(NodeId from, std::span<const int32_t> tokens,
+                                          uint64_t salt) const {
   std::vector<int32_t> pages;
-  Walk(from, tokens, pages);
+  Walk(from, salt, tokens, pages);
   return pages;
 }
 
-PrefixTree::Match PrefixTree::FindAndSplit(std::span<const int32_t> tokens) {
+PrefixTree::Match PrefixTree::FindAndSplit(std::span<const int32_t> tokens, uint64_t salt) {
   Match match;
-  const Position end = Walk(kRoot, tokens, match.pages);
+  const Position end = Walk(kRoot, salt, tokens, match.pages);
   match.node = Split(end.node, end.pages);
   return match;
 }
 
 PrefixTree::Inserted PrefixTree::Insert(NodeId from, std::span<const int32_t> tokens,
-                                        std::span<const int32_t> pages) {
+                                        std::span<const int32_t> pages, uint64_t salt) {
   QUIRE_CHECK_EQ(tokens.size(), pages.size() * page_size_);
-  QUIRE_CHECK(from == kRoot || locks(from) > 0) << "insert behind unlocked node " << from;
   Inserted inserted;
-  const Position end = Walk(from, tokens, inserted.existing);
+  if (!Held(from, "insert")) {
+    return inserted;
+  }
+  const Position end = Walk(from, salt, tokens, inserted.existing);
   // `from` itself was matched by the caller, whole.
   inserted.node = end.node == from ? from : Split(end.node, end.pages);
   const size_t found = inserted.existing.size();
@@ -73,28 +95,52 @@ PrefixTree::Inserted PrefixTree::Insert(NodeId from, std::span<const int32_t> to
     node.tokens.insert(node.tokens.end(), rest_tokens.begin(), rest_tokens.end());
     node.pages.insert(node.pages.end(), rest_pages.begin(), rest_pages.end());
   } else {
-    inserted.node = NewNode(inserted.node, rest_tokens, rest_pages);
+    inserted.node = NewNode(inserted.node, salt, rest_tokens, rest_pages);
   }
   return inserted;
+}
+
+PrefixTree::NodeId PrefixTree::AncestorAndSplit(NodeId node, int32_t pages) {
+  if (!Held(node, "ancestor")) {
+    return kRoot;
+  }
+  while (node != kRoot && pages >= static_cast<int32_t>(At(node).pages.size())) {
+    pages -= static_cast<int32_t>(At(node).pages.size());
+    node = At(node).parent;
+  }
+  return Split(node, static_cast<int32_t>(At(node).pages.size()) - pages);
 }
 
 void PrefixTree::Lock(NodeId node) {
   Withdraw(node);
   ++At(node).locks;
+  ++At(node).use.uses;
 }
 
-void PrefixTree::Unlock(NodeId node) {
-  QUIRE_CHECK_GT(locks(node), 0) << "prefix tree node " << node << " is unlocked twice";
+void PrefixTree::Unlock(NodeId node, int32_t priority, int64_t expires) {
+  if (!Held(node, "unlock") || At(node).locks == 0) {
+    return;
+  }
   Node& n = At(node);
   --n.locks;
-  n.last_use = ++clock_;
+  n.use.Merge({.last_use = ++unlocks_, .priority = priority, .expires = expires}, now_);
   Offer(node);
+}
+
+void PrefixTree::AdvanceTo(int64_t now) {
+  now_ = std::max(now_, now);
+  while (!expiring_.empty() && expiring_.begin()->first <= now_) {
+    const NodeId node = expiring_.begin()->second;
+    Withdraw(node);
+    Offer(node);
+  }
 }
 
 std::vector<int32_t> PrefixTree::Evict(int32_t count) {
   std::vector<int32_t> evicted;
   while (static_cast<int32_t>(evicted.size()) < count && !evictable_.empty()) {
-    const NodeId id = evictable_.begin()->second;
+    const auto [rank, id] = *evictable_.begin();
+    policy_->Evicted(rank);
     Node& node = At(id);
     const size_t wanted = static_cast<size_t>(count) - evicted.size();
     const size_t kept = node.pages.size() - std::min(node.pages.size(), wanted);
@@ -123,11 +169,11 @@ std::vector<int32_t> PrefixTree::PathPages(NodeId node) const {
   return pages;
 }
 
-PrefixTree::Position PrefixTree::Walk(NodeId from, std::span<const int32_t> tokens,
+PrefixTree::Position PrefixTree::Walk(NodeId from, uint64_t salt, std::span<const int32_t> tokens,
                                       std::vector<int32_t>& passed) const {
   Position position{from, static_cast<int32_t>(At(from).pages.size())};
   while (tokens.size() >= static_cast<size_t>(page_size_)) {
-    const NodeId child = FindChild(position.node, tokens.first(page_size_));
+    const NodeId child = FindChild(position.node, salt, tokens.first(page_size_));
     if (child < 0) {
       break;
     }
@@ -143,35 +189,31 @@ PrefixTree::Position PrefixTree::Walk(NodeId from, std::span<const int32_t> toke
   return position;
 }
 
-PrefixTree::NodeId PrefixTree::FindChild(NodeId parent, std::span<const int32_t> first_page) const {
-  const auto [begin, end] = children_.equal_range(IndexKey(parent, first_page));
+PrefixTree::NodeId PrefixTree::FindChild(NodeId parent, uint64_t salt,
+                                         std::span<const int32_t> first_page) const {
+  const auto [begin, end] = children_.equal_range(IndexKey(parent, salt, first_page));
   for (auto it = begin; it != end; ++it) {
     const Node& child = At(it->second);
-    if (child.parent == parent && std::ranges::equal(FirstPage(child), first_page)) {
+    if (child.parent == parent && child.salt == salt &&
+        std::ranges::equal(FirstPage(child), first_page)) {
       return it->second;
     }
   }
   return -1;
 }
 
-uint64_t PrefixTree::IndexKey(NodeId parent, std::span<const int32_t> first_page) const {
-  uint64_t key = Mix(0, static_cast<uint64_t>(parent));
-  for (const int32_t token : first_page) {
-    key = Mix(key, static_cast<uint32_t>(token));
-  }
-  return key;
-}
-
 std::span<const int32_t> PrefixTree::FirstPage(const Node& node) const {
   return std::span(node.tokens).first(page_size_);
 }
 
-PrefixTree::NodeId PrefixTree::NewNode(NodeId parent, std::span<const int32_t> tokens,
+PrefixTree::NodeId PrefixTree::NewNode(NodeId parent, uint64_t salt,
+                                       std::span<const int32_t> tokens,
                                        std::span<const int32_t> pages) {
   Node node;
   node.tokens.assign(tokens.begin(), tokens.end());
   node.pages.assign(pages.begin(), pages.end());
   node.parent = parent;
+  node.salt = salt;
   node.live = true;
   NodeId id = static_cast<NodeId>(nodes_.size());
   if (unused_.empty()) {
@@ -193,18 +235,20 @@ void PrefixTree::RemoveLeaf(NodeId node) {
   Unlink(node);
   const NodeId parent = At(node).parent;
   --At(parent).num_children;
-  At(parent).last_use = std::max(At(parent).last_use, At(node).last_use);
+  At(parent).use.Merge(At(node).use, now_);
   nodes_[node] = Node{};
   unused_.push_back(node);
   Offer(parent);
 }
 
 void PrefixTree::Link(NodeId node) {
-  children_.emplace(IndexKey(At(node).parent, FirstPage(At(node))), node);
+  const Node& n = At(node);
+  children_.emplace(IndexKey(n.parent, n.salt, FirstPage(n)), node);
 }
 
 void PrefixTree::Unlink(NodeId node) {
-  const auto [begin, end] = children_.equal_range(IndexKey(At(node).parent, FirstPage(At(node))));
+  const Node& n = At(node);
+  const auto [begin, end] = children_.equal_range(IndexKey(n.parent, n.salt, FirstPage(n)));
   const auto it =
       std::find_if(begin, end, [node](const auto& entry) { return entry.second == node; });
   QUIRE_CHECK(it != end) << "prefix tree node " << node << " is not in the index";
@@ -222,16 +266,16 @@ PrefixTree::NodeId PrefixTree::Split(NodeId node, int32_t pages) {
   const std::vector<int32_t> tokens = std::move(At(node).tokens);
   const std::vector<int32_t> all_pages = std::move(At(node).pages);
   const NodeId parent = At(node).parent;
-  const NodeId upper =
-      NewNode(parent, std::span(tokens).first(cut * page_size_), std::span(all_pages).first(cut));
+  const NodeId upper = NewNode(parent, At(node).salt, std::span(tokens).first(cut * page_size_),
+                               std::span(all_pages).first(cut));
   Node& lower = At(node);
   lower.tokens.assign(tokens.begin() + static_cast<ptrdiff_t>(cut) * page_size_, tokens.end());
   lower.pages.assign(all_pages.begin() + pages, all_pages.end());
   lower.parent = upper;
   Withdraw(upper);
   At(upper).num_children = 1;
-  At(upper).last_use = lower.last_use;
-  --At(parent).num_children;  // the new node took the old one's place
+  At(upper).use.last_use = lower.use.last_use;  // the rest follows when the lower part goes
+  --At(parent).num_children;                    // the new node took the old one's place
   Link(node);
   Offer(node);
   return upper;
@@ -243,12 +287,21 @@ bool PrefixTree::Evictable(NodeId node) const {
 }
 
 void PrefixTree::Withdraw(NodeId node) {
-  evictable_.erase({At(node).last_use, node});
+  const Node& n = At(node);
+  evictable_.erase({n.rank, node});
+  expiring_.erase({n.use.expires, node});
 }
 
 void PrefixTree::Offer(NodeId node) {
-  if (Evictable(node)) {
-    evictable_.emplace(At(node).last_use, node);
+  if (!Evictable(node)) {
+    return;
+  }
+  Node& n = At(node);
+  n.use.ExpireAt(now_);
+  n.rank = policy_->RankOf(n.use);
+  evictable_.emplace(n.rank, node);
+  if (n.use.expires != PageUse::kNever) {
+    expiring_.emplace(n.use.expires, node);
   }
 }
 
@@ -258,11 +311,11 @@ Status PrefixTree::CheckNode(NodeId id) const {
     return InternalError("prefix tree: node ", id, " has ", node.tokens.size(), " tokens in ",
                          node.pages.size(), " pages of ", page_size_);
   }
-  if (evictable_.contains({node.last_use, id}) != Evictable(id)) {
+  if (evictable_.contains({node.rank, id}) != Evictable(id)) {
     return InternalError("prefix tree: node ", id, " with ", node.locks, " locks and ",
                          node.num_children, " children is wrong in the eviction order");
   }
-  if (id != kRoot && FindChild(node.parent, FirstPage(node)) != id) {
+  if (id != kRoot && FindChild(node.parent, node.salt, FirstPage(node)) != id) {
     return InternalError("prefix tree: node ", id, " is not found under its parent ", node.parent);
   }
   return OkStatus();
@@ -284,6 +337,10 @@ Status PrefixTree::CheckInvariants() const {
     if (id != kRoot) {
       ++children[nodes_[id].parent];
     }
+  }
+  if (expiring_.size() > evictable) {
+    return InternalError("prefix tree: ", expiring_.size(), " nodes expire, ", evictable,
+                         " may go");
   }
   if (live + unused_.size() != nodes_.size() || children_.size() != live - 1 ||
       pages != num_pages_ || evictable_.size() != evictable) {

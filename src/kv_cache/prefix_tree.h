@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
+#include <memory>
 #include <set>
 #include <span>
 #include <unordered_map>
@@ -10,6 +12,8 @@
 #include <vector>
 
 #include "base/status.h"
+#include "kv_cache/eviction_policy.h"
+#include "kv_cache/violations.h"
 
 namespace quire {
 
@@ -17,31 +21,34 @@ namespace quire {
 // page. The tree knows page ids only as values; KvCache keeps the pool in agreement. The idea is
 // RadixAttention's (Zheng et al., "SGLang", 2023), cut at page borders.
 //
+// Histories of different salts share nothing: the first edge is found by the salt too.
+//
 // A lock on a node keeps it and its ancestors: ancestors because they have a child. Eviction takes
-// unlocked leaves, least recently unlocked first, from the end of the leaf, page by page; a node
-// counts as used at least as recently as any child it had. Deterministic: time is a counter of
-// unlocks. One thread at a time.
+// unlocked leaves in the order of the policy, from the end of the leaf, page by page; a node counts
+// as used whenever a child was that it had. A handle that is stale is reported in violations() and
+// the call has no effect. Deterministic: recency is a counter of unlocks. One thread at a time.
+//
+// Finding costs time linear in the match; a split copies the node that is split.
 class PrefixTree {
  public:
   using NodeId = int32_t;
   static constexpr NodeId kRoot = 0;
 
   // REQUIRES: page_size is a power of two.
-  explicit PrefixTree(int32_t page_size);
+  explicit PrefixTree(int32_t page_size, EvictionKind eviction = EvictionKind::kLru);
 
-  // The pages of the longest prefix of `tokens` in the tree, whole pages only. Linear in the
-  // match's length.
-  std::vector<int32_t> Find(std::span<const int32_t> tokens) const;
-
-  // The same behind the history that ends at `from`.
-  std::vector<int32_t> FindFrom(NodeId from, std::span<const int32_t> tokens) const;
+  // The pages of the longest prefix of `tokens` in the tree, whole pages only.
+  std::vector<int32_t> Find(std::span<const int32_t> tokens, uint64_t salt = 0) const;
+  // The same behind the history that ends at `from`, which is the root or locked.
+  std::vector<int32_t> FindFrom(NodeId from, std::span<const int32_t> tokens,
+                                uint64_t salt = 0) const;
 
   struct Match {
     NodeId node = kRoot;         // where the match ends
     std::vector<int32_t> pages;  // of the tokens from the start of the sequence
   };
   // As Find, and splits the node in which the match ends so that `node` ends there too.
-  Match FindAndSplit(std::span<const int32_t> tokens);
+  Match FindAndSplit(std::span<const int32_t> tokens, uint64_t salt = 0);
 
   struct Inserted {
     NodeId node = kRoot;            // where the inserted tokens end
@@ -51,16 +58,25 @@ class PrefixTree {
   // already holds a page of the same history, that one stays and is reported in `existing`; the
   // others of `pages` are now the tree's. REQUIRES: tokens.size() == pages.size() * page size;
   // `from` is the root or locked by the caller (a leaf locked by the caller alone grows in place).
-  Inserted Insert(NodeId from, std::span<const int32_t> tokens, std::span<const int32_t> pages);
+  Inserted Insert(NodeId from, std::span<const int32_t> tokens, std::span<const int32_t> pages,
+                  uint64_t salt = 0);
+  // The node that ends `pages` pages before the end of `node`, on the same path; splits where it
+  // must. REQUIRES: `node` is locked and its path has that many pages.
+  NodeId AncestorAndSplit(NodeId node, int32_t pages);
 
   void Lock(NodeId node);
-  void Unlock(NodeId node);
+  // The priority holds until tick `expires`. REQUIRES: priority >= 0.
+  void Unlock(NodeId node, int32_t priority = 0, int64_t expires = PageUse::kNever);
 
   // Removes up to `count` pages and returns them: fewer only if all that is left is locked.
   std::vector<int32_t> Evict(int32_t count);
+  // Time is `now` from here on: priorities expire. Earlier than before is ignored.
+  void AdvanceTo(int64_t now);
 
   int32_t num_pages() const { return num_pages_; }
+  int32_t num_nodes() const { return static_cast<int32_t>(children_.size()); }
   int32_t locks(NodeId node) const { return At(node).locks; }
+  const Violations& violations() const { return violations_; }
   // The pages from the root to the end of `node`, for checks. Linear in the path.
   std::vector<int32_t> PathPages(NodeId node) const;
 
@@ -74,7 +90,9 @@ class PrefixTree {
     NodeId parent = -1;
     int32_t num_children = 0;
     int32_t locks = 0;
-    uint64_t last_use = 0;
+    uint64_t salt = 0;
+    PageUse use;
+    EvictionRank rank;  // as it was offered
     bool live = false;
   };
   struct Position {
@@ -85,14 +103,17 @@ class PrefixTree {
   const Node& At(NodeId node) const;
   Node& At(NodeId node) { return const_cast<Node&>(std::as_const(*this).At(node)); }
 
+  // Is `node` the root or locked? If not, that is a violation.
+  bool Held(NodeId node, const char* call);
   // Follows `tokens` from the end of `from`, adding the pages passed to `passed`.
-  Position Walk(NodeId from, std::span<const int32_t> tokens, std::vector<int32_t>& passed) const;
+  Position Walk(NodeId from, uint64_t salt, std::span<const int32_t> tokens,
+                std::vector<int32_t>& passed) const;
   // -1 if there is none.
-  NodeId FindChild(NodeId parent, std::span<const int32_t> first_page) const;
-  uint64_t IndexKey(NodeId parent, std::span<const int32_t> first_page) const;
+  NodeId FindChild(NodeId parent, uint64_t salt, std::span<const int32_t> first_page) const;
   std::span<const int32_t> FirstPage(const Node& node) const;
 
-  NodeId NewNode(NodeId parent, std::span<const int32_t> tokens, std::span<const int32_t> pages);
+  NodeId NewNode(NodeId parent, uint64_t salt, std::span<const int32_t> tokens,
+                 std::span<const int32_t> pages);
   void RemoveLeaf(NodeId node);
   void Link(NodeId node);  // makes FindChild(parent, first page) find it
   void Unlink(NodeId node);
@@ -109,11 +130,15 @@ class PrefixTree {
 
   int32_t page_size_;
   int32_t num_pages_ = 0;
-  uint64_t clock_ = 0;
+  uint64_t unlocks_ = 0;
+  int64_t now_ = std::numeric_limits<int64_t>::min();
+  std::unique_ptr<EvictionPolicy> policy_;
   std::vector<Node> nodes_;
-  std::vector<NodeId> unused_;                          // ids of dead nodes
-  std::unordered_multimap<uint64_t, NodeId> children_;  // by IndexKey
-  std::set<std::pair<uint64_t, NodeId>> evictable_;     // (last use, node)
+  std::vector<NodeId> unused_;                           // ids of dead nodes
+  std::unordered_multimap<uint64_t, NodeId> children_;   // by a hash of salt, parent, first page
+  std::set<std::pair<EvictionRank, NodeId>> evictable_;  // the first goes first
+  std::set<std::pair<int64_t, NodeId>> expiring_;        // of these, those that expire
+  Violations violations_;
 };
 
 }  // namespace quire

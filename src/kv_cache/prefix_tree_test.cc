@@ -125,15 +125,52 @@ TEST(PrefixTree, AVeryDeepTreeIsNoProblem) {
   EXPECT_EQ(tree.PathPages(node).size(), 50'000);
 }
 
-using PrefixTreeDeathTest = testing::Test;
-
-TEST(PrefixTreeDeathTest, StopsAtStaleHandles) {
+TEST(PrefixTree, StaleHandlesAreReportedAndChangeNothing) {
   PrefixTree tree(1);
   const NodeId node = tree.Insert(PrefixTree::kRoot, Tokens{1}, Tokens{10}).node;
-  EXPECT_DEATH(tree.Unlock(node), "unlocked twice");
-  EXPECT_DEATH(tree.Insert(node, Tokens{2}, Tokens{11}), "unlocked node");
+  tree.Unlock(node);
+  EXPECT_EQ(tree.violations().count(), 1);
+  EXPECT_EQ(tree.Insert(node, Tokens{2}, Tokens{11}).node, PrefixTree::kRoot);
+  EXPECT_EQ(tree.violations().count(), 2);
+  EXPECT_EQ(tree.num_pages(), 1);
   tree.Evict(1);
-  EXPECT_DEATH(tree.Lock(node), "after its removal");
+  tree.Unlock(node);
+  tree.Unlock(-1);
+  EXPECT_EQ(tree.AncestorAndSplit(node, 1), PrefixTree::kRoot);
+  EXPECT_EQ(tree.violations().count(), 5);
+  ExpectSound(tree);
+}
+
+TEST(PrefixTree, SaltsShareNothing) {
+  PrefixTree tree(2);
+  const NodeId mine = tree.Insert(PrefixTree::kRoot, Tokens{1, 2}, Tokens{10}, 7).node;
+  EXPECT_THAT(tree.Find(Tokens{1, 2}, 7), ElementsAre(10));
+  EXPECT_THAT(tree.Find(Tokens{1, 2}), IsEmpty());
+  EXPECT_THAT(tree.Find(Tokens{1, 2}, 8), IsEmpty());
+  const auto other = tree.Insert(PrefixTree::kRoot, Tokens{1, 2}, Tokens{20}, 8);
+  EXPECT_THAT(other.existing, IsEmpty());
+  EXPECT_THAT(tree.Find(Tokens{1, 2, 3}, 8), ElementsAre(20));
+  tree.Lock(mine);
+  tree.Insert(mine, Tokens{3, 4, 5, 6}, Tokens{11, 12}, 7);
+  EXPECT_THAT(tree.FindAndSplit(Tokens{1, 2, 3, 4}, 7).pages, ElementsAre(10, 11));
+  EXPECT_THAT(tree.Find(Tokens{1, 2, 3, 4, 5, 6}, 7), ElementsAre(10, 11, 12));
+  ExpectSound(tree);
+}
+
+TEST(PrefixTree, FindsTheAncestorThatEndsEarlier) {
+  PrefixTree tree(1);
+  const NodeId first = tree.Insert(PrefixTree::kRoot, Tokens{1, 2}, Tokens{10, 11}).node;
+  tree.Lock(first);
+  tree.Lock(first);  // keeps it from growing in place
+  const NodeId second = tree.Insert(first, Tokens{3, 4}, Tokens{12, 13}).node;
+  tree.Lock(second);
+  EXPECT_EQ(tree.AncestorAndSplit(second, 0), second);
+  EXPECT_EQ(tree.AncestorAndSplit(second, 2), first);
+  EXPECT_THAT(tree.PathPages(tree.AncestorAndSplit(second, 1)), ElementsAre(10, 11, 12));
+  EXPECT_THAT(tree.PathPages(tree.AncestorAndSplit(second, 3)), ElementsAre(10));
+  EXPECT_EQ(tree.AncestorAndSplit(second, 4), PrefixTree::kRoot);
+  EXPECT_THAT(tree.PathPages(second), ElementsAre(10, 11, 12, 13));
+  ExpectSound(tree);
 }
 
 // The tree against a plain map from each page-aligned history to its page.
