@@ -8,6 +8,22 @@
 
 namespace quire {
 
+namespace {
+
+// How much of a page a partial match must save to be worth a page and its copy: a quarter, since a
+// token is computed at far more than four times the cost of being copied, and a row of 16 tokens,
+// since a smaller saving is lost among the other rows of a step.
+int32_t MinPartial(const KvCacheOptions& options) {
+  const int32_t tokens = std::max(options.page_size / 4, 16);
+  return options.partial_matches && tokens < options.page_size ? tokens : 0;
+}
+
+PrefixTree NewTree(const KvCacheOptions& options) {
+  return PrefixTree(options.page_size, options.eviction, MinPartial(options));
+}
+
+}  // namespace
+
 Status KvCacheOptions::Validate() const {
   QUIRE_RETURN_IF_ERROR(ValidatePageSize(page_size));
   if (num_pages < 1) {
@@ -19,7 +35,7 @@ Status KvCacheOptions::Validate() const {
 KvCache::KvCache(const KvCacheOptions& options)
     : options_(options),
       pool_(options.num_pages),
-      tree_(options.page_size, options.eviction),
+      tree_(NewTree(options)),
       no_table_(options.page_size) {
   QUIRE_CHECK(options.Validate().ok()) << options.Validate().message();
 }
@@ -39,8 +55,7 @@ const PageTable& KvCache::Table(KvSequenceId id) const {
 }
 
 std::span<const int32_t> KvCache::Sharable(std::span<const int32_t> pages) const {
-  const auto end = std::ranges::find_if(
-      pages, [this](int32_t page) { return pool_.StateOf(page) == PagePool::State::kQuarantined; });
+  const auto end = std::ranges::find_if_not(pages, [this](int32_t page) { return MayShare(page); });
   return pages.first(static_cast<size_t>(end - pages.begin()));
 }
 
@@ -54,9 +69,19 @@ std::span<const int32_t> KvCache::Matchable(std::span<const int32_t> tokens, uin
 
 KvCache::Prefix KvCache::Lookup(std::span<const int32_t> tokens, uint64_t cache_salt) const {
   Prefix prefix;
-  for (const int32_t page : tree_.Find(Matchable(tokens, cache_salt), cache_salt)) {
-    prefix.tokens += page_size();
-    prefix.cached_pages += pool_.owners(page) == 0 ? 1 : 0;
+  const auto add = [this, &prefix](int32_t page, int32_t tokens_in_page) {
+    prefix.tokens += tokens_in_page;
+    prefix.cached_pages += pool_.StateOf(page) == PagePool::State::kCached ? 1 : 0;
+  };
+  tokens = Matchable(tokens, cache_salt);
+  for (const int32_t page : tree_.Find(tokens, cache_salt)) {
+    add(page, page_size());
+  }
+  if (MinPartial(options_) > 0) {
+    const PrefixTree::Partial partial = tree_.FindPartial(tokens, cache_salt);
+    if (MayShare(partial.page)) {
+      add(partial.page, partial.tokens);
+    }
   }
   return prefix;
 }
@@ -71,6 +96,9 @@ KvCache::Started KvCache::StartSequence(std::span<const int32_t> tokens,
                     .node = match.node,
                     .published_pages = static_cast<int32_t>(match.pages.size())};
   sequence.table.AppendShared(match.pages, pool_);
+  if (MayShare(match.partial.page)) {
+    sequence.table.AppendSharedPart(match.partial.page, match.partial.tokens, pool_);
+  }
   const Started started{next_id_++, sequence.table.length()};
   totals_.queried_tokens += static_cast<int64_t>(tokens.size());
   totals_.hit_tokens += started.matched;
@@ -78,19 +106,75 @@ KvCache::Started KvCache::StartSequence(std::span<const int32_t> tokens,
   return started;
 }
 
+KvSequenceId KvCache::Fork(KvSequenceId id) {
+  const Sequence* sequence = Find(id);
+  if (sequence == nullptr) {
+    return 0;
+  }
+  Sequence fork = *sequence;
+  fork.table = PageTable(page_size());
+  if (!sequence->table.ShareWith(fork.table, pool_)) {
+    fork.table.Truncate(0, pool_);
+    return 0;
+  }
+  tree_.Lock(fork.node);
+  sequences_.emplace(next_id_, std::move(fork));
+  return next_id_++;
+}
+
+void KvCache::LetGo(std::span<const int32_t> evicted) {
+  for (const int32_t page : evicted) {
+    totals_.evicted_pages += pool_.StateOf(page) == PagePool::State::kCached ? 1 : 0;
+    pool_.DropFromTree(page);
+  }
+}
+
 bool KvCache::MakeFree(int32_t pages) {
+  // A page that the tree lets go of need not become free: a copy or, without its path, a sequence
+  // may hold it. Cached ones do.
   while (pool_.num_free() < pages) {
     const std::vector<int32_t> evicted = tree_.Evict(pages - pool_.num_free());
     if (evicted.empty()) {
       violations_.Report(pool_.num_cached(), " pages are cached, but none can be evicted");
       return false;
     }
-    for (const int32_t page : evicted) {
-      totals_.evicted_pages += pool_.StateOf(page) == PagePool::State::kCached ? 1 : 0;
-      pool_.DropFromTree(page);
-    }
+    LetGo(evicted);
   }
   return true;
+}
+
+int64_t KvCache::PagesFor(const PageTable& table, int32_t tokens) const {
+  return tokens == 0 ? 0 : table.NewPagesFor(tokens) + (table.last_page_is_shared(pool_) ? 1 : 0);
+}
+
+bool KvCache::CanTakeBack(const PageTable& table) const {
+  return available_pages() == 0 && table.last_page_is_shared(pool_) &&
+         pool_.owners(table.pages().back()) == 1;
+}
+
+void KvCache::TakeBackLastPage(const PageTable& table) {
+  // No sequence is behind the page in the tree, or it would own the page, and no cached page, or
+  // there would be one to be had. So it can be evicted, and nothing of value with it.
+  while (pool_.in_tree(table.pages().back())) {
+    const std::vector<int32_t> evicted = tree_.Evict(1);
+    if (evicted.empty()) {
+      violations_.Report("page ", table.pages().back(), " cannot be taken back from the tree");
+      return;
+    }
+    LetGo(evicted);
+  }
+}
+
+void KvCache::CopyLastPage(PageTable& table) {
+  PageCopy copy = table.UnshareLastPage(pool_);
+  const auto pending = copies_.find(copy.from);
+  if (pending != copies_.end()) {
+    // What it copies is itself still to be copied there.
+    pool_.BeginTransfer(pending->second);
+    pool_.EndTransfer(copy.from);
+    copy.from = pending->second;
+  }
+  copies_.emplace(copy.to, copy.from);
 }
 
 bool KvCache::Extend(KvSequenceId id, int32_t tokens) {
@@ -102,8 +186,18 @@ bool KvCache::Extend(KvSequenceId id, int32_t tokens) {
     violations_.Report("kv sequence ", id, " is extended by ", tokens, " tokens");
     return false;
   }
-  const int32_t needed = sequence->table.NewPagesFor(tokens);
-  return needed <= available_pages() && MakeFree(needed) && sequence->table.Extend(tokens, pool_);
+  PageTable& table = sequence->table;
+  if (tokens > 0 && tokens <= table.room_in_last_page() && CanTakeBack(table)) {
+    TakeBackLastPage(table);
+  }
+  const int64_t needed = PagesFor(table, tokens);
+  if (needed > available_pages() || !MakeFree(static_cast<int32_t>(needed))) {
+    return false;
+  }
+  if (tokens > 0 && table.last_page_is_shared(pool_)) {
+    CopyLastPage(table);
+  }
+  return table.Extend(tokens, pool_);
 }
 
 int32_t KvCache::RoomFor(KvSequenceId id, int32_t limit) const {
@@ -111,8 +205,15 @@ int32_t KvCache::RoomFor(KvSequenceId id, int32_t limit) const {
   if (sequence == nullptr) {
     return 0;
   }
-  const int64_t room =
-      sequence->table.room_in_last_page() + int64_t{available_pages()} * page_size();
+  const PageTable& table = sequence->table;
+  int64_t new_pages = available_pages();
+  if (table.last_page_is_shared(pool_) && !CanTakeBack(table)) {
+    --new_pages;  // for the copy
+  }
+  if (new_pages < 0) {
+    return 0;
+  }
+  const int64_t room = table.room_in_last_page() + new_pages * page_size();
   return static_cast<int32_t>(std::min<int64_t>(room, limit));
 }
 
@@ -170,11 +271,17 @@ void KvCache::Truncate(KvSequenceId id, int32_t length) {
   if (sequence == nullptr) {
     return;
   }
-  if (length < sequence->published_pages * page_size() ||
-      !sequence->table.Truncate(length, pool_)) {
-    violations_.Report("kv sequence ", id, " of ", sequence->table.length(), " tokens, ",
-                       sequence->published_pages, " published pages, is cut to ", length);
+  if (length < 0 || length > sequence->table.length()) {
+    violations_.Report("kv sequence ", id, " of ", sequence->table.length(), " tokens is cut to ",
+                       length);
+    return;
   }
+  const int32_t cut = sequence->published_pages - length / page_size();
+  if (cut > 0) {
+    MoveTo(*sequence, tree_.AncestorAndSplit(sequence->node, cut));
+    sequence->published_pages -= cut;
+  }
+  sequence->table.Truncate(length, pool_);
 }
 
 void KvCache::Release(KvSequenceId id) {
@@ -191,15 +298,27 @@ void KvCache::Release(KvSequenceId id) {
 
 void KvCache::Reset() {
   pool_ = PagePool(options_.num_pages);
-  tree_ = PrefixTree(options_.page_size, options_.eviction);
+  tree_ = NewTree(options_);
   tree_.AdvanceTo(now_);
   sequences_.clear();
+  copies_.clear();
   violations_ = {};
 }
 
 void KvCache::AdvanceTo(int64_t now) {
   now_ = std::max(now_, now);
   tree_.AdvanceTo(now_);
+}
+
+std::vector<PageCopy> KvCache::TakeCopies() {
+  std::vector<PageCopy> copies;
+  for (const auto& [to, from] : copies_) {
+    pool_.EndTransfer(from);
+    pool_.EndTransfer(to);
+    copies.push_back({.from = from, .to = to});
+  }
+  copies_.clear();
+  return copies;
 }
 
 Status KvCache::health() const {

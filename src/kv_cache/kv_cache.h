@@ -20,6 +20,10 @@ struct KvCacheOptions {
   int32_t num_pages = 0;
   bool prefix_caching = true;  // off: nothing is matched or kept
   EvictionKind eviction = EvictionKind::kLru;
+  // A match may go on into a page of which only the first tokens are the same, if they are at least
+  // a quarter of it and 16: they come by a copy (TakeCopies), which is then cheaper than computing
+  // them. Only for callers that do the copies.
+  bool partial_matches = false;
 
   // Errors: invalid_argument naming the value.
   Status Validate() const;
@@ -71,7 +75,7 @@ class KvCache {
   int32_t available_pages() const { return pool_.num_free() + pool_.num_cached(); }
 
   struct Prefix {
-    int32_t tokens = 0;        // a multiple of the page size
+    int32_t tokens = 0;        // a multiple of the page size, but for partial_matches
     int32_t cached_pages = 0;  // of the matched pages, those that would no longer be available
   };
   // What StartSequence would match, without any effect. Linear in the match's length.
@@ -81,9 +85,14 @@ class KvCache {
     KvSequenceId id = 0;
     int32_t matched = 0;  // first tokens whose KV is already there; the table's length
   };
-  // A new sequence that will hold `tokens`. Takes the longest published prefix in whole pages, at
-  // most tokens.size() - 1 tokens: the last one must be computed to have logits.
+  // A new sequence that will hold `tokens`. Takes the longest published prefix in whole pages, and
+  // with partial_matches a part of the next, at most tokens.size() - 1 tokens: the last one must be
+  // computed to have logits.
   Started StartSequence(std::span<const int32_t> tokens, const KvSequenceOptions& options = {});
+
+  // A new sequence with the same tokens, whose KV has been written. It shares all pages; of the
+  // partly filled last one, whoever writes first gets a copy. 0 if there is no such sequence.
+  KvSequenceId Fork(KvSequenceId id);
 
   // Room for `tokens` more tokens at the end of the sequence, evicting cached pages if none are
   // free. False, and nothing changed, if there are not enough pages. REQUIRES: tokens >= 0.
@@ -98,11 +107,17 @@ class KvCache {
   // REQUIRES: tokens.size() <= Table(id).length(); what was published before is a prefix of it.
   void Publish(KvSequenceId id, std::span<const int32_t> tokens);
 
-  // Forgets the tokens from `length` on. REQUIRES: 0 <= length <= Table(id).length(); nothing
-  // beyond `length` was published in a whole page.
+  // Forgets the tokens from `length` on and lets go of exactly the pages that hold only these:
+  // published ones stay cached, the others are free. REQUIRES: 0 <= length <= Table(id).length().
   void Truncate(KvSequenceId id, int32_t length);
   // Ends the sequence. Its published pages stay cached, the others are free.
   void Release(KvSequenceId id);
+
+  // The pages whose content the next step needs in another place, since Extend has given a sequence
+  // its own copy of a page that others hold too. To be copied, in any order, before that step and
+  // before any later call; until they are taken, no page of them is given to another sequence.
+  // Destinations differ from each other and from all sources.
+  std::vector<PageCopy> TakeCopies();
 
   // The time is `now`, in ticks of any length; it does not go back. For priorities that expire.
   void AdvanceTo(int64_t now);
@@ -141,9 +156,18 @@ class KvCache {
   bool MakeFree(int32_t pages);
   // Lets the tree have what is new of `tokens`, whole pages.
   void PublishPages(Sequence& sequence, std::span<const int32_t> tokens);
+  // Pages that Extend would take.
+  int64_t PagesFor(const PageTable& table, int32_t tokens) const;
+  // Is the tree the only one that shares the last page with its sequence, and no page to be had for
+  // a copy? Then the sequence can have it back.
+  bool CanTakeBack(const PageTable& table) const;
+  void TakeBackLastPage(const PageTable& table);
+  void CopyLastPage(PageTable& table);
+  void LetGo(std::span<const int32_t> evicted);
   // The sequence's published pages end at `node` from now on.
   void MoveTo(Sequence& sequence, PrefixTree::NodeId node);
-  // The first of `pages` up to one in quarantine.
+  bool MayShare(int32_t page) const { return pool_.StateOf(page) != PagePool::State::kQuarantined; }
+  // The first of `pages` up to one that may not be shared.
   std::span<const int32_t> Sharable(std::span<const int32_t> pages) const;
   Status CheckSequence(KvSequenceId id, const Sequence& sequence) const;
 
@@ -151,6 +175,7 @@ class KvCache {
   PagePool pool_;
   PrefixTree tree_;
   std::map<KvSequenceId, Sequence> sequences_;
+  std::map<int32_t, int32_t> copies_;  // not taken yet: destination, source
   KvSequenceId next_id_ = 1;
   int64_t now_ = 0;
   KvCacheStats totals_;  // the counters since the start; its page counts are unused

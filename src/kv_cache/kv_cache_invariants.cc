@@ -13,17 +13,16 @@ Status KvCache::CheckSequence(KvSequenceId id, const Sequence& sequence) const {
                          pages.size(), " pages of ", page_size(), ", ", sequence.published_pages,
                          " published");
   }
+  // Of the pages behind the published ones, forks and the tree may hold the same: whoever writes
+  // makes a copy first.
   const auto published = std::span(pages).first(sequence.published_pages);
   if (!std::ranges::equal(published, tree_.PathPages(sequence.node))) {
     return InternalError("kv sequence ", id,
                          ": its published pages are not those of the prefix tree");
   }
-  for (size_t i = 0; i < pages.size(); ++i) {
-    const bool shared = i < published.size();
-    if (pool_.in_tree(pages[i]) != shared || (!shared && pool_.owners(pages[i]) != 1)) {
-      return InternalError("kv sequence ", id, ": page ", pages[i], " at ", i, " is ",
-                           shared ? "published but not in the tree" : "writable but shared");
-    }
+  const auto in_tree = [this](int32_t page) { return pool_.in_tree(page); };
+  if (!std::ranges::all_of(published, in_tree)) {
+    return InternalError("kv sequence ", id, ": a published page is not in the tree");
   }
   return OkStatus();
 }
@@ -32,6 +31,14 @@ Status KvCache::CheckInvariants() const {
   QUIRE_RETURN_IF_ERROR(pool_.CheckInvariants());
   QUIRE_RETURN_IF_ERROR(tree_.CheckInvariants());
   std::vector<int32_t> owners(options_.num_pages, 0);
+  std::vector<int32_t> transfers(options_.num_pages, 0);
+  for (const auto& [to, from] : copies_) {
+    ++transfers[to];
+    ++transfers[from];
+    if (copies_.contains(from)) {
+      return InternalError("page ", from, " is copied to ", to, " and from ", copies_.at(from));
+    }
+  }
   for (const auto& [id, sequence] : sequences_) {
     QUIRE_RETURN_IF_ERROR(CheckSequence(id, sequence));
     for (const int32_t page : sequence.table.pages()) {
@@ -41,6 +48,10 @@ Status KvCache::CheckInvariants() const {
   int32_t in_tree = 0;
   for (int32_t page = 0; page < options_.num_pages; ++page) {
     in_tree += pool_.in_tree(page) ? 1 : 0;
+    if (transfers[page] != pool_.transfers(page)) {
+      return InternalError("page ", page, " counts ", pool_.transfers(page), " transfers, not ",
+                           transfers[page]);
+    }
     if (owners[page] != pool_.owners(page)) {
       return InternalError("page ", page, " counts ", pool_.owners(page), " owners, but ",
                            owners[page], " sequences hold it");

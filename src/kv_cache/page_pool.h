@@ -48,9 +48,9 @@ class PagePool {
   int32_t owners(int32_t page) const { return Has(page) ? pages_[page].owners : 0; }
   int32_t transfers(int32_t page) const { return Has(page) ? pages_[page].transfers : 0; }
   bool in_tree(int32_t page) const { return Has(page) && pages_[page].in_tree; }
-  // May its owner write it?
-  bool exclusive(int32_t page) const {
-    return StateOf(page) == State::kOwned && owners(page) == 1 && !in_tree(page);
+  // Has a page with an owner another holder, so that it must not be written?
+  bool shared(int32_t page) const {
+    return StateOf(page) == State::kOwned && (owners(page) > 1 || in_tree(page));
   }
 
   int32_t num_pages() const { return static_cast<int32_t>(pages_.size()); }

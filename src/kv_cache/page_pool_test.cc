@@ -85,14 +85,14 @@ TEST(PagePool, ACachedPageInTransferStaysInTheTree) {
 
 TEST(PagePool, OnlyASoleOwnerOutsideOfTheTreeMayWrite) {
   PagePool pool(1);
-  EXPECT_FALSE(pool.exclusive(0));
   pool.Take();
-  EXPECT_TRUE(pool.exclusive(0));
+  EXPECT_FALSE(pool.shared(0));
   pool.AddOwner(0);
-  EXPECT_FALSE(pool.exclusive(0));
+  EXPECT_TRUE(pool.shared(0));
   pool.DropOwner(0);
+  EXPECT_FALSE(pool.shared(0));
   pool.AddToTree(0);
-  EXPECT_FALSE(pool.exclusive(0));
+  EXPECT_TRUE(pool.shared(0));
 }
 
 void ExpectQuarantined(const PagePool& pool, int32_t page) {

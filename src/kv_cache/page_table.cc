@@ -35,6 +35,31 @@ bool PageTable::AppendShared(std::span<const int32_t> pages, PagePool& pool) {
   return true;
 }
 
+bool PageTable::AppendSharedPart(int32_t page, int32_t tokens, PagePool& pool) {
+  if (!AppendShared(std::span(&page, 1), pool)) {
+    return false;
+  }
+  length_ -= page_size_ - tokens;
+  return true;
+}
+
+bool PageTable::ShareWith(PageTable& other, PagePool& pool) const {
+  if (!other.AppendShared(pages_, pool)) {
+    return false;
+  }
+  other.length_ = length_;
+  return true;
+}
+
+PageCopy PageTable::UnshareLastPage(PagePool& pool) {
+  const PageCopy copy{.from = pages_.back(), .to = pool.Take()};
+  pool.BeginTransfer(copy.from);
+  pool.BeginTransfer(copy.to);
+  pool.DropOwner(copy.from);
+  pages_.back() = copy.to;
+  return copy;
+}
+
 bool PageTable::ReplaceWithShared(int32_t index, int32_t page, PagePool& pool) {
   if (index < 0 || index >= length_ / page_size_ || !pool.AddOwner(page)) {
     return false;

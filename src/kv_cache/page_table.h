@@ -9,6 +9,13 @@
 
 namespace quire {
 
+// The content of page `from` belongs into page `to` as well.
+struct PageCopy {
+  int32_t from = 0;
+  int32_t to = 0;
+  bool operator==(const PageCopy&) const = default;
+};
+
 // Token t is at offset t % page_size of pages()[t / page_size]. Every page but the last is full,
 // and there is no page without a token. Must be empty when it is destroyed or its pages are lost to
 // the pool. A change that is not possible returns false and changes nothing in the table; what the
@@ -35,6 +42,20 @@ class PageTable {
   // Full pages that others hold, behind this table's own full pages; becomes an owner of each.
   // False at the first that cannot be shared, or if the last page is not full.
   bool AppendShared(std::span<const int32_t> pages, PagePool& pool);
+  // As AppendShared of one page of which only the first `tokens` are of this table's history.
+  // REQUIRES: 0 < tokens < page size.
+  bool AppendSharedPart(int32_t page, int32_t tokens, PagePool& pool);
+  // The same pages for another table, which becomes an owner of each: the last one too, though it
+  // may be partly filled. REQUIRES: `other` is empty.
+  bool ShareWith(PageTable& other, PagePool& pool) const;
+  // Is the next token's slot in a page that the tree or another table holds too?
+  bool last_page_is_shared(const PagePool& pool) const {
+    return room_in_last_page() > 0 && pool.shared(pages_.back());
+  }
+  // Puts a page of its own in the place of the last one and gives that back. The new page holds the
+  // same tokens once the returned copy is done; both are in transfer until the caller ends that.
+  // REQUIRES: last_page_is_shared(pool), pool.num_free() > 0.
+  PageCopy UnshareLastPage(PagePool& pool);
   // Points entry `index` at `page` of the prefix tree, which holds the same tokens, and gives the
   // old page back. False if that entry is no full page or `page` cannot be shared.
   bool ReplaceWithShared(int32_t index, int32_t page, PagePool& pool);

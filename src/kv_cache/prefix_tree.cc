@@ -8,11 +8,11 @@ namespace quire {
 
 namespace {
 
-// Pages, at most `limit`, in which two histories agree.
-int32_t CommonPages(std::span<const int32_t> a, std::span<const int32_t> b, int32_t page_size) {
+// Tokens in which two histories agree.
+int32_t CommonTokens(std::span<const int32_t> a, std::span<const int32_t> b) {
   const size_t length = std::min(a.size(), b.size());
   const auto [end, unused] = std::mismatch(a.begin(), a.begin() + length, b.begin());
-  return static_cast<int32_t>(end - a.begin()) / page_size;
+  return static_cast<int32_t>(end - a.begin());
 }
 
 uint64_t Mix(uint64_t state, uint64_t value) {
@@ -20,9 +20,9 @@ uint64_t Mix(uint64_t state, uint64_t value) {
   return state ^ (state >> 29);
 }
 
-uint64_t IndexKey(PrefixTree::NodeId parent, uint64_t salt, std::span<const int32_t> first_page) {
+uint64_t IndexKey(PrefixTree::NodeId parent, uint64_t salt, std::span<const int32_t> first) {
   uint64_t key = Mix(Mix(0, salt), static_cast<uint64_t>(parent));
-  for (const int32_t token : first_page) {
+  for (const int32_t token : first) {
     key = Mix(key, static_cast<uint32_t>(token));
   }
   return key;
@@ -30,8 +30,8 @@ uint64_t IndexKey(PrefixTree::NodeId parent, uint64_t salt, std::span<const int3
 
 }  // namespace
 
-PrefixTree::PrefixTree(int32_t page_size, EvictionKind eviction)
-    : page_size_(page_size), policy_(MakeEvictionPolicy(eviction)) {
+PrefixTree::PrefixTree(int32_t page_size, EvictionKind eviction, int32_t min_partial)
+    : page_size_(page_size), min_partial_(min_partial), policy_(MakeEvictionPolicy(eviction)) {
   QUIRE_CHECK_GE(page_size, 1);
   nodes_.emplace_back().live = true;
 }
@@ -64,9 +64,39 @@ std::vector<int32_t> PrefixTree::FindFrom(NodeId from, std::span<const int32_t> 
   return pages;
 }
 
+PrefixTree::Partial PrefixTree::FindPartial(std::span<const int32_t> tokens, uint64_t salt) const {
+  std::vector<int32_t> pages;
+  const Position end = Walk(kRoot, salt, tokens, pages);
+  return PartialAt(end, salt, tokens.subspan(pages.size() * page_size_));
+}
+
+PrefixTree::Partial PrefixTree::PartialAt(const Position& end, uint64_t salt,
+                                          std::span<const int32_t> rest) const {
+  if (min_partial_ == 0 || std::cmp_less(rest.size(), min_partial_)) {
+    return {};
+  }
+  NodeId id = end.node;
+  size_t index = static_cast<size_t>(end.pages);
+  if (index == At(id).pages.size()) {
+    const auto child = partial_children_.find(IndexKey(id, salt, rest.first(min_partial_)));
+    if (child == partial_children_.end()) {
+      return {};
+    }
+    id = child->second;
+    index = 0;
+  }
+  const Node& node = At(id);
+  // An equal hash may be another parent's.
+  const bool follows = index > 0 || (node.parent == end.node && node.salt == salt);
+  const auto page = std::span(node.tokens).subspan(index * page_size_, page_size_);
+  const int32_t common = CommonTokens(page, rest);
+  return follows && common >= min_partial_ ? Partial{node.pages[index], common} : Partial{};
+}
+
 PrefixTree::Match PrefixTree::FindAndSplit(std::span<const int32_t> tokens, uint64_t salt) {
   Match match;
   const Position end = Walk(kRoot, salt, tokens, match.pages);
+  match.partial = PartialAt(end, salt, tokens.subspan(match.pages.size() * page_size_));
   match.node = Split(end.node, end.pages);
   return match;
 }
@@ -178,7 +208,7 @@ PrefixTree::Position PrefixTree::Walk(NodeId from, uint64_t salt, std::span<cons
       break;
     }
     const Node& node = At(child);
-    const int32_t common = CommonPages(node.tokens, tokens, page_size_);
+    const int32_t common = CommonTokens(node.tokens, tokens) / page_size_;
     passed.insert(passed.end(), node.pages.begin(), node.pages.begin() + common);
     position = {child, common};
     if (common < static_cast<int32_t>(node.pages.size())) {
@@ -244,6 +274,9 @@ void PrefixTree::RemoveLeaf(NodeId node) {
 void PrefixTree::Link(NodeId node) {
   const Node& n = At(node);
   children_.emplace(IndexKey(n.parent, n.salt, FirstPage(n)), node);
+  if (min_partial_ > 0) {
+    partial_children_[IndexKey(n.parent, n.salt, FirstPage(n).first(min_partial_))] = node;
+  }
 }
 
 void PrefixTree::Unlink(NodeId node) {
@@ -253,6 +286,14 @@ void PrefixTree::Unlink(NodeId node) {
       std::find_if(begin, end, [node](const auto& entry) { return entry.second == node; });
   QUIRE_CHECK(it != end) << "prefix tree node " << node << " is not in the index";
   children_.erase(it);
+  if (min_partial_ == 0) {
+    return;
+  }
+  const auto partial =
+      partial_children_.find(IndexKey(n.parent, n.salt, FirstPage(n).first(min_partial_)));
+  if (partial != partial_children_.end() && partial->second == node) {
+    partial_children_.erase(partial);
+  }
 }
 
 PrefixTree::NodeId PrefixTree::Split(NodeId node, int32_t pages) {

@@ -35,19 +35,32 @@ class PrefixTree {
   static constexpr NodeId kRoot = 0;
 
   // REQUIRES: page_size is a power of two.
-  explicit PrefixTree(int32_t page_size, EvictionKind eviction = EvictionKind::kLru);
+  // With min_partial > 0 it can find pages that share only so many tokens with what is looked for.
+  explicit PrefixTree(int32_t page_size, EvictionKind eviction = EvictionKind::kLru,
+                      int32_t min_partial = 0);
 
   // The pages of the longest prefix of `tokens` in the tree, whole pages only.
   std::vector<int32_t> Find(std::span<const int32_t> tokens, uint64_t salt = 0) const;
-  // The same behind the history that ends at `from`, which is the root or locked.
+
+  // A page that begins as the tokens behind a match do.
+  struct Partial {
+    int32_t page = -1;   // -1: none
+    int32_t tokens = 0;  // from min_partial to page size - 1
+  };
+  // Behind Find(tokens, salt). Of several pages the one that came last to its place in the tree.
+  Partial FindPartial(std::span<const int32_t> tokens, uint64_t salt = 0) const;
+
+  // As Find, behind the history that ends at `from`, which is the root or locked.
   std::vector<int32_t> FindFrom(NodeId from, std::span<const int32_t> tokens,
                                 uint64_t salt = 0) const;
 
   struct Match {
     NodeId node = kRoot;         // where the match ends
     std::vector<int32_t> pages;  // of the tokens from the start of the sequence
+    Partial partial;             // behind them
   };
-  // As Find, and splits the node in which the match ends so that `node` ends there too.
+  // As Find and FindPartial, and splits the node in which the match ends so that `node` ends there
+  // too.
   Match FindAndSplit(std::span<const int32_t> tokens, uint64_t salt = 0);
 
   struct Inserted {
@@ -108,6 +121,7 @@ class PrefixTree {
   // Follows `tokens` from the end of `from`, adding the pages passed to `passed`.
   Position Walk(NodeId from, uint64_t salt, std::span<const int32_t> tokens,
                 std::vector<int32_t>& passed) const;
+  Partial PartialAt(const Position& end, uint64_t salt, std::span<const int32_t> rest) const;
   // -1 if there is none.
   NodeId FindChild(NodeId parent, uint64_t salt, std::span<const int32_t> first_page) const;
   std::span<const int32_t> FirstPage(const Node& node) const;
@@ -129,13 +143,17 @@ class PrefixTree {
   Status CheckNode(NodeId node) const;
 
   int32_t page_size_;
+  int32_t min_partial_;
   int32_t num_pages_ = 0;
   uint64_t unlocks_ = 0;
   int64_t now_ = std::numeric_limits<int64_t>::min();
   std::unique_ptr<EvictionPolicy> policy_;
   std::vector<Node> nodes_;
-  std::vector<NodeId> unused_;                           // ids of dead nodes
-  std::unordered_multimap<uint64_t, NodeId> children_;   // by a hash of salt, parent, first page
+  std::vector<NodeId> unused_;  // ids of dead nodes
+  // By a hash of salt, parent and first page.
+  std::unordered_multimap<uint64_t, NodeId> children_;
+  // By a hash of salt, parent and the first min_partial_ tokens: the child linked last.
+  std::unordered_map<uint64_t, NodeId> partial_children_;
   std::set<std::pair<EvictionRank, NodeId>> evictable_;  // the first goes first
   std::set<std::pair<int64_t, NodeId>> expiring_;        // of these, those that expire
   Violations violations_;
