@@ -29,6 +29,10 @@ Status KvCacheOptions::Validate() const {
   if (num_pages < 1) {
     return InvalidArgument("kv cache of ", num_pages, " pages; it needs at least 1");
   }
+  if (max_pinned_pages < 0 || max_pinned_pages >= num_pages) {
+    return InvalidArgument("kv cache: ", max_pinned_pages, " of ", num_pages,
+                           " pages may be pinned; at least one must be left");
+  }
   return OkStatus();
 }
 
@@ -36,6 +40,7 @@ KvCache::KvCache(const KvCacheOptions& options)
     : options_(options),
       pool_(options.num_pages),
       tree_(NewTree(options)),
+      pins_(options.page_size, options.max_pinned_pages),
       no_table_(options.page_size) {
   QUIRE_CHECK(options.Validate().ok()) << options.Validate().message();
 }
@@ -60,7 +65,11 @@ std::span<const int32_t> KvCache::Sharable(std::span<const int32_t> pages) const
 }
 
 std::span<const int32_t> KvCache::Matchable(std::span<const int32_t> tokens, uint64_t salt) const {
-  tokens = tokens.first(tokens.size() - (tokens.empty() ? 0 : 1));
+  return Unquarantined(tokens.first(tokens.size() - (tokens.empty() ? 0 : 1)), salt);
+}
+
+std::span<const int32_t> KvCache::Unquarantined(std::span<const int32_t> tokens,
+                                                uint64_t salt) const {
   if (pool_.num_quarantined() == 0) {
     return tokens;
   }
@@ -291,8 +300,7 @@ void KvCache::Release(KvSequenceId id) {
   }
   sequence->table.Truncate(0, pool_);
   const auto [salt, priority, ttl] = sequence->options;
-  const bool for_ever = ttl <= 0 || ttl > PageUse::kNever - std::max<int64_t>(now_, 0);
-  tree_.Unlock(sequence->node, std::max(priority, 0), for_ever ? PageUse::kNever : now_ + ttl);
+  tree_.Unlock(sequence->node, std::max(priority, 0), ExpiryOf(ttl));
   sequences_.erase(id);
 }
 
@@ -301,13 +309,37 @@ void KvCache::Reset() {
   tree_ = NewTree(options_);
   tree_.AdvanceTo(now_);
   sequences_.clear();
+  pins_ = SessionPins(page_size(), options_.max_pinned_pages);
   copies_.clear();
   violations_ = {};
 }
 
 void KvCache::AdvanceTo(int64_t now) {
   now_ = std::max(now_, now);
+  pins_.Expire(now_, pool_, tree_);
   tree_.AdvanceTo(now_);
+}
+
+int64_t KvCache::ExpiryOf(int64_t ttl) const {
+  const bool never = ttl <= 0 || ttl > PageUse::kNever - std::max<int64_t>(now_, 0);
+  return never ? PageUse::kNever : now_ + ttl;
+}
+
+Result<int32_t> KvCache::Pin(const std::string& session, std::span<const int32_t> tokens,
+                             uint64_t cache_salt, int64_t ttl) {
+  tokens = Unquarantined(tokens, cache_salt);
+  const PrefixTree::Match match = tree_.FindAndSplit(tokens, cache_salt);
+  if (std::cmp_greater(match.pages.size(), pins_.RoomFor(session))) {
+    return ResourceExhausted("session ", session, " wants to pin ", match.pages.size(),
+                             " pages, but of ", options_.max_pinned_pages, " only ",
+                             pins_.RoomFor(session), " are left; unpin another session");
+  }
+  pins_.Pin(session, match, ExpiryOf(ttl), pool_, tree_);
+  return static_cast<int32_t>(match.pages.size()) * page_size();
+}
+
+bool KvCache::Unpin(const std::string& session) {
+  return pins_.Unpin(session, pool_, tree_);
 }
 
 std::vector<PageCopy> KvCache::TakeCopies() {
@@ -334,6 +366,7 @@ KvCacheStats KvCache::stats() const {
   stats.owned_pages = pool_.num_owned();
   stats.in_transfer_pages = pool_.num_in_transfer();
   stats.quarantined_pages = pool_.num_quarantined();
+  stats.pinned_pages = pins_.num_pages();
   stats.violations = violations_.count() + tree_.violations().count() + pool_.violations().count();
   return stats;
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "kv_cache/page_pool.h"
 #include "kv_cache/page_table.h"
 #include "kv_cache/prefix_tree.h"
+#include "kv_cache/session_pins.h"
 #include "kv_cache/violations.h"
 
 namespace quire {
@@ -24,6 +26,8 @@ struct KvCacheOptions {
   // a quarter of it and 16: they come by a copy (TakeCopies), which is then cheaper than computing
   // them. Only for callers that do the copies.
   bool partial_matches = false;
+  // Pages that sessions may pin in all. Requests can count on the others only.
+  int32_t max_pinned_pages = 0;
 
   // Errors: invalid_argument naming the value.
   Status Validate() const;
@@ -35,7 +39,8 @@ struct KvCacheStats {
   int32_t owned_pages = 0;
   int32_t in_transfer_pages = 0;
   int32_t quarantined_pages = 0;
-  int64_t violations = 0;  // of the rules of health(), since the last Reset
+  int32_t pinned_pages = 0;  // among the owned ones; twice if two sessions pin them
+  int64_t violations = 0;    // of the rules of health(), since the last Reset
   // Since the start:
   int64_t queried_tokens = 0;      // of the sequences started
   int64_t hit_tokens = 0;          // of those, found in the prefix tree
@@ -70,7 +75,10 @@ class KvCache {
 
   const KvCacheOptions& options() const { return options_; }
   int32_t page_size() const { return options_.page_size; }
-  int64_t capacity_tokens() const { return int64_t{options_.num_pages} * options_.page_size; }
+  // Tokens that a sequence may come to have: those of all pages that cannot be pinned.
+  int64_t capacity_tokens() const {
+    return int64_t{options_.num_pages - options_.max_pinned_pages} * options_.page_size;
+  }
   // Pages that can be had now: free ones and cached ones.
   int32_t available_pages() const { return pool_.num_free() + pool_.num_cached(); }
 
@@ -113,13 +121,23 @@ class KvCache {
   // Ends the sequence. Its published pages stay cached, the others are free.
   void Release(KvSequenceId id);
 
+  // Keeps what is published of `tokens`, in whole pages, from eviction until Unpin(session), or for
+  // `ttl` ticks of AdvanceTo if that is not 0. Replaces the session's earlier pin. Returns how many
+  // tokens it keeps. Errors: resource_exhausted if the pin would need more than max_pinned_pages
+  // leaves; an earlier pin stays then.
+  Result<int32_t> Pin(const std::string& session, std::span<const int32_t> tokens,
+                      uint64_t cache_salt = 0, int64_t ttl = 0);
+  // False if the session has no pin.
+  bool Unpin(const std::string& session);
+
   // The pages whose content the next step needs in another place, since Extend has given a sequence
   // its own copy of a page that others hold too. To be copied, in any order, before that step and
   // before any later call; until they are taken, no page of them is given to another sequence.
   // Destinations differ from each other and from all sources.
   std::vector<PageCopy> TakeCopies();
 
-  // The time is `now`, in ticks of any length; it does not go back. For priorities that expire.
+  // The time is `now`, in ticks of any length; it does not go back. For priorities and pins that
+  // expire.
   void AdvanceTo(int64_t now);
 
   // The table of an unknown sequence is empty.
@@ -149,7 +167,11 @@ class KvCache {
   // Null, and a violation, if there is no such sequence.
   const Sequence* Find(KvSequenceId id) const;
   Sequence* Find(KvSequenceId id) { return const_cast<Sequence*>(std::as_const(*this).Find(id)); }
-  // The part of `tokens` that may be matched: all but the last, and nothing in quarantine.
+  // The tick `ttl` from now; 0: never.
+  int64_t ExpiryOf(int64_t ttl) const;
+  // The part of `tokens` that may be shared: nothing in quarantine.
+  std::span<const int32_t> Unquarantined(std::span<const int32_t> tokens, uint64_t salt) const;
+  // The part that may be matched: all but the last.
   std::span<const int32_t> Matchable(std::span<const int32_t> tokens, uint64_t salt) const;
   // Evicts cached pages until `pages` are free. False, with a violation, if they cannot be had
   // though the counts say so.
@@ -175,6 +197,7 @@ class KvCache {
   PagePool pool_;
   PrefixTree tree_;
   std::map<KvSequenceId, Sequence> sequences_;
+  SessionPins pins_;
   std::map<int32_t, int32_t> copies_;  // not taken yet: destination, source
   KvSequenceId next_id_ = 1;
   int64_t now_ = 0;

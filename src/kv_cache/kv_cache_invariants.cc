@@ -45,6 +45,16 @@ Status KvCache::CheckInvariants() const {
       ++owners[page];
     }
   }
+  Status pins;
+  pins_.ForEach([&](const std::vector<int32_t>& pages, PrefixTree::NodeId node) {
+    for (const int32_t page : pages) {
+      ++owners[page];
+    }
+    if (pages != tree_.PathPages(node)) {
+      pins = InternalError("pinned pages are not those of the prefix tree");
+    }
+  });
+  QUIRE_RETURN_IF_ERROR(pins);
   int32_t in_tree = 0;
   for (int32_t page = 0; page < options_.num_pages; ++page) {
     in_tree += pool_.in_tree(page) ? 1 : 0;

@@ -6,6 +6,7 @@
 #include <map>
 #include <random>
 #include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -42,6 +43,9 @@ class CacheModel {
     while (!sequences_.empty()) {
       Release();
     }
+    for (const int session : {0, 1, 2}) {
+      cache_.Unpin(StrCat("session ", session));
+    }
     const KvCacheStats stats = cache_.stats();
     EXPECT_EQ(stats.free_pages + stats.cached_pages, cache_.options().num_pages);
     Check();
@@ -75,7 +79,7 @@ class CacheModel {
       case 5: return RunStep();
       case 6: return Publish(sequence);
       case 7: return Draw(2) == 0 ? Fork(sequence) : Truncate(sequence);
-      case 8: return Release();
+      case 8: return Draw(3) == 0 ? Pin(sequence) : Release();
       default: cache_.AdvanceTo(++now_);
     }
   }
@@ -232,6 +236,26 @@ class CacheModel {
     cache_.Truncate(sequence.id, static_cast<int32_t>(sequence.tokens.size()));
   }
 
+  void Pin(const Sequence& sequence) {
+    const std::string session = StrCat("session ", Draw(3));
+    if (Draw(3) == 0) {
+      cache_.Unpin(session);
+      return;
+    }
+    const KvCacheStats before = cache_.stats();
+    const Result<int32_t> pinned =
+        cache_.Pin(session, sequence.tokens, sequence.salt, static_cast<int64_t>(Draw(10)));
+    if (!pinned.ok()) {
+      EXPECT_EQ(cache_.stats().pinned_pages, before.pinned_pages);
+    } else {
+      Tokens beyond = sequence.tokens;
+      beyond.push_back(3);
+      const int32_t page_size = cache_.page_size();
+      EXPECT_EQ(*pinned, cache_.Lookup(beyond, sequence.salt).tokens / page_size * page_size);
+    }
+    EXPECT_LE(cache_.stats().pinned_pages, cache_.options().max_pinned_pages);
+  }
+
   void Release() {
     std::swap(sequences_[Draw(sequences_.size())], sequences_.back());
     cache_.Release(sequences_.back().id);
@@ -271,12 +295,14 @@ void RunScenario(uint64_t seed, bool evicts, Totals& totals) {
   std::mt19937_64 random(seed);
   constexpr int32_t kPageSizes[] = {1, 2, 4, 8, 32, 64};
   const int32_t page_size = kPageSizes[random() % 6];
+  const int32_t num_pages = evicts ? 2 + static_cast<int32_t>(random() % 40) : 3000;
   const KvCacheOptions options = {
       .page_size = page_size,
-      .num_pages = evicts ? 2 + static_cast<int32_t>(random() % 40) : 3000,
+      .num_pages = num_pages,
       .prefix_caching = random() % 8 > 0,
       .eviction = static_cast<EvictionKind>(random() % 3),
-      .partial_matches = random() % 2 > 0};
+      .partial_matches = random() % 2 > 0,
+      .max_pinned_pages = num_pages / 2 * static_cast<int32_t>(random() % 2)};
   SCOPED_TRACE(StrCat("seed ", seed, ", page size ", page_size, ", ", options.num_pages, " pages"));
   CacheModel model(seed, options, evicts);
   model.Run(evicts ? 400 : 150);

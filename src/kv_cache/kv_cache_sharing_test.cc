@@ -227,6 +227,61 @@ TEST(KvTruncate, ASharedPageCountsInTheRoom) {
   ExpectSound(cache);
 }
 
+constexpr KvCacheOptions kPins = {.page_size = 2, .num_pages = 6, .max_pinned_pages = 2};
+
+// Asks for all pages that can be had and gives them back.
+void EvictAll(KvCache& cache) {
+  const KvSequenceId id = cache.StartSequence({}).id;
+  EXPECT_TRUE(cache.Extend(id, cache.RoomFor(id, 1000)));
+  cache.Release(id);
+}
+
+TEST(KvPin, KeepsPagesUntilItIsTakenBack) {
+  KvCache cache(kPins);
+  EXPECT_EQ(cache.capacity_tokens(), 8);
+  cache.Release(Compute(cache, Range(0, 4)));
+  EXPECT_EQ(*cache.Pin("a", Range(0, 4)), 4);
+  EXPECT_EQ(cache.stats().pinned_pages, 2);
+  EvictAll(cache);
+  EXPECT_EQ(cache.Lookup(Range(0, 5)).tokens, 4);
+  ExpectSound(cache);
+  EXPECT_TRUE(cache.Unpin("a"));
+  EXPECT_FALSE(cache.Unpin("a"));
+  EXPECT_EQ(cache.stats().cached_pages, 2);
+  EvictAll(cache);
+  EXPECT_EQ(cache.Lookup(Range(0, 5)).tokens, 0);
+  ExpectSound(cache);
+}
+
+TEST(KvPin, Expires) {
+  KvCache cache(kPins);
+  cache.AdvanceTo(100);
+  cache.Release(Compute(cache, Range(0, 4)));
+  ASSERT_TRUE(cache.Pin("a", Range(0, 4), 0, 10).ok());
+  cache.AdvanceTo(109);
+  EXPECT_EQ(cache.stats().pinned_pages, 2);
+  cache.AdvanceTo(110);
+  EXPECT_EQ(cache.stats().pinned_pages, 0);
+  ExpectSound(cache);
+}
+
+TEST(KvPin, TakesNoMoreThanItsShare) {
+  KvCache cache(kPins);
+  cache.Release(Compute(cache, Range(0, 4)));
+  cache.Release(Compute(cache, Range(0, 2) + Range(50, 2)));
+  ASSERT_TRUE(cache.Pin("a", Range(0, 2)).ok());
+  ASSERT_TRUE(cache.Pin("b", Range(0, 2)).ok());
+  const Result<int32_t> refused = cache.Pin("a", Range(0, 4));
+  EXPECT_EQ(refused.status().code(), StatusCode::kResourceExhausted);
+  EXPECT_EQ(cache.stats().pinned_pages, 2);
+  EXPECT_TRUE(cache.Unpin("b"));
+  EXPECT_EQ(*cache.Pin("a", Range(0, 4)), 4);  // its own pages count no more
+  EXPECT_EQ(*cache.Pin("a", Range(0, 2) + Range(50, 9)), 4);
+  ExpectSound(cache);
+  cache.Reset();
+  EXPECT_EQ(cache.stats().pinned_pages, 0);
+}
+
 constexpr KvCacheOptions kPartial = {.page_size = 64, .num_pages = 8, .partial_matches = true};
 
 TEST(KvPartialMatch, TakesTheFirstTokensOfAPage) {

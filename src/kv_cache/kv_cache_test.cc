@@ -42,6 +42,8 @@ TEST(KvCache, RefusesBadOptions) {
             StatusCode::kInvalidArgument);
   EXPECT_EQ((KvCacheOptions{.page_size = 4, .num_pages = 0}.Validate().code()),
             StatusCode::kInvalidArgument);
+  EXPECT_EQ((KvCacheOptions{.num_pages = 2, .max_pinned_pages = 2}.Validate().code()),
+            StatusCode::kInvalidArgument);
 }
 
 TEST(KvCache, APublishedPrefixIsSharedAndTheRestIsNot) {
