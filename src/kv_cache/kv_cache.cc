@@ -36,11 +36,14 @@ Status KvCacheOptions::Validate() const {
   return OkStatus();
 }
 
-KvCache::KvCache(const KvCacheOptions& options)
+KvCache::KvCache(const KvCacheOptions& options, std::vector<std::unique_ptr<PageTier>> tiers)
     : options_(options),
       pool_(options.num_pages),
       tree_(NewTree(options)),
       pins_(options.page_size, options.max_pinned_pages),
+      tiers_(std::move(tiers)),
+      keys_(tiers_.empty() ? 0 : options.num_pages),
+      unstored_(tiers_.size()),
       no_table_(options.page_size) {
   QUIRE_CHECK(options.Validate().ok()) << options.Validate().message();
 }
@@ -95,10 +98,9 @@ KvCache::Prefix KvCache::Lookup(std::span<const int32_t> tokens, uint64_t cache_
   return prefix;
 }
 
-KvCache::Started KvCache::StartSequence(std::span<const int32_t> tokens,
-                                        const KvSequenceOptions& options) {
-  const uint64_t salt = options.cache_salt;
-  const PrefixTree::Match match = tree_.FindAndSplit(Matchable(tokens, salt), salt);
+KvCache::Sequence KvCache::Begin(std::span<const int32_t> tokens,
+                                 const KvSequenceOptions& options) {
+  const PrefixTree::Match match = tree_.FindAndSplit(tokens, options.cache_salt);
   tree_.Lock(match.node);
   Sequence sequence{.options = options,
                     .table = PageTable(page_size()),
@@ -108,6 +110,12 @@ KvCache::Started KvCache::StartSequence(std::span<const int32_t> tokens,
   if (MayShare(match.partial.page)) {
     sequence.table.AppendSharedPart(match.partial.page, match.partial.tokens, pool_);
   }
+  return sequence;
+}
+
+KvCache::Started KvCache::StartSequence(std::span<const int32_t> tokens,
+                                        const KvSequenceOptions& options) {
+  Sequence sequence = Begin(Matchable(tokens, options.cache_salt), options);
   const Started started{next_id_++, sequence.table.length()};
   totals_.queried_tokens += static_cast<int64_t>(tokens.size());
   totals_.hit_tokens += started.matched;
@@ -143,7 +151,7 @@ bool KvCache::MakeFree(int32_t pages) {
   // may hold it. Cached ones do.
   while (pool_.num_free() < pages) {
     const std::vector<int32_t> evicted = tree_.Evict(pages - pool_.num_free());
-    if (evicted.empty()) {
+    if (evicted.empty() && !WaitForStores()) {
       violations_.Report(pool_.num_cached(), " pages are cached, but none can be evicted");
       return false;
     }
@@ -171,6 +179,9 @@ void KvCache::TakeBackLastPage(const PageTable& table) {
       return;
     }
     LetGo(evicted);
+  }
+  if (pool_.reads(table.pages().back()) > 0) {
+    WaitForStores();
   }
 }
 
@@ -261,6 +272,7 @@ void KvCache::PublishPages(Sequence& sequence, std::span<const int32_t> tokens) 
       ++pages;
     }
   }
+  NamePages(sequence, first, first + pages, new_tokens);
   const PrefixTree::Inserted inserted =
       tree_.Insert(sequence.node, new_tokens.first(pages * page_size()), own.first(pages),
                    sequence.options.cache_salt);
@@ -293,18 +305,29 @@ void KvCache::Truncate(KvSequenceId id, int32_t length) {
   sequence->table.Truncate(length, pool_);
 }
 
+void KvCache::End(Sequence& sequence) {
+  sequence.table.Truncate(0, pool_);
+  const auto [salt, priority, ttl] = sequence.options;
+  tree_.Unlock(sequence.node, std::max(priority, 0), ExpiryOf(ttl));
+}
+
 void KvCache::Release(KvSequenceId id) {
   Sequence* sequence = Find(id);
-  if (sequence == nullptr) {
-    return;
+  if (sequence != nullptr) {
+    End(*sequence);
+    sequences_.erase(id);
   }
-  sequence->table.Truncate(0, pool_);
-  const auto [salt, priority, ttl] = sequence->options;
-  tree_.Unlock(sequence->node, std::max(priority, 0), ExpiryOf(ttl));
-  sequences_.erase(id);
 }
 
 void KvCache::Reset() {
+  for (const std::unique_ptr<PageTier>& tier : tiers_) {
+    tier->Wait();
+    tier->Poll();
+    tier->Clear();
+  }
+  unstored_.assign(tiers_.size(), {});
+  arrivals_.clear();
+  arriving_.clear();
   pool_ = PagePool(options_.num_pages);
   tree_ = NewTree(options_);
   tree_.AdvanceTo(now_);

@@ -2,15 +2,19 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/status.h"
+#include "kv_cache/page_key.h"
 #include "kv_cache/page_pool.h"
 #include "kv_cache/page_table.h"
+#include "kv_cache/page_tier.h"
 #include "kv_cache/prefix_tree.h"
 #include "kv_cache/session_pins.h"
 #include "kv_cache/violations.h"
@@ -46,6 +50,9 @@ struct KvCacheStats {
   int64_t hit_tokens = 0;          // of those, found in the prefix tree
   int64_t evicted_pages = 0;       // cached pages whose content was thrown away for new tokens
   int64_t deduplicated_pages = 0;  // computed twice, the second copy given back
+  int64_t stored_pages = 0;        // copied to a tier
+  int64_t loaded_pages = 0;        // brought back from a tier
+  int64_t failed_copies = 0;       // to or from a tier
 };
 
 // What a sequence may share, and how its published pages are kept after its end.
@@ -70,8 +77,10 @@ using KvSequenceId = int64_t;
 // or shared wrongly is never used again. The caller then ends all sequences and calls Reset.
 class KvCache {
  public:
-  // REQUIRES: options.Validate() is OK.
-  explicit KvCache(const KvCacheOptions& options);
+  // With tiers, the first the fastest, that keep pages beyond their eviction. REQUIRES:
+  // options.Validate() is OK.
+  explicit KvCache(const KvCacheOptions& options,
+                   std::vector<std::unique_ptr<PageTier>> tiers = {});
 
   const KvCacheOptions& options() const { return options_; }
   int32_t page_size() const { return options_.page_size; }
@@ -136,6 +145,18 @@ class KvCache {
   // Destinations differ from each other and from all sources.
   std::vector<PageCopy> TakeCopies();
 
+  // Begins to bring back from the tiers what they have of `tokens` behind the longest published
+  // prefix. Returns how many tokens are on their way: once these have arrived (PollTiers), Lookup
+  // finds them, if they are not evicted before. 0: there is nothing to wait for. The pages on their
+  // way cannot be had for anything else: who lacks pages meanwhile calls WaitForTiers.
+  int32_t Prefetch(std::span<const int32_t> tokens, uint64_t cache_salt = 0);
+  // Ends copies to and from tiers that are done and begins others: published pages are copied to
+  // all tiers in the background, before they are evicted. Returns at once; to be called before each
+  // step. Errors: the first of the copies that failed; nothing is lost by that but the copy.
+  Status PollTiers();
+  // Returns when the copies under way are done, and polls. For when there is nothing else to do.
+  Status WaitForTiers();
+
   // The time is `now`, in ticks of any length; it does not go back. For priorities and pins that
   // expire.
   void AdvanceTo(int64_t now);
@@ -163,6 +184,36 @@ class KvCache {
     PrefixTree::NodeId node = PrefixTree::kRoot;  // where its published pages end; locked
     int32_t published_pages = 0;
   };
+
+  // Pages on their way from a tier, owned by a sequence that nobody sees.
+  struct Arrival {
+    Sequence sequence;
+    std::vector<int32_t> tokens = {};
+    std::vector<bool> arrived = {};  // of the pages behind the published ones
+    int32_t under_way = 0;
+  };
+  // A published page that a tier has still to copy, unless it is evicted before.
+  struct Unstored {
+    int32_t page = 0;
+    PageKey key;
+  };
+
+  PageKey KeyAt(const Sequence& sequence, size_t pages) const;
+  // Names the pages [first, last) of the sequence, whose tokens these are, for the tiers.
+  void NamePages(const Sequence& sequence, size_t first, size_t last,
+                 std::span<const int32_t> tokens);
+  void BeginStores(size_t tier);
+  Status EndCopies(PageTier& tier);
+  // Ends all stores that are under way. False if there are none.
+  bool WaitForStores();
+  void EndLoad(int32_t page, const Status& status);
+  // The tier that has each of the pages of `tokens` behind `key`, up to the first that none has.
+  std::vector<std::pair<PageTier*, PageKey>> FindInTiers(PageKey key,
+                                                         std::span<const int32_t> tokens) const;
+  int32_t BeginLoads(const PageKey& first, std::span<const std::pair<PageTier*, PageKey>> found,
+                     std::span<const int32_t> tokens, size_t published, uint64_t cache_salt);
+  Sequence Begin(std::span<const int32_t> tokens, const KvSequenceOptions& options);
+  void End(Sequence& sequence);
 
   // Null, and a violation, if there is no such sequence.
   const Sequence* Find(KvSequenceId id) const;
@@ -198,7 +249,13 @@ class KvCache {
   PrefixTree tree_;
   std::map<KvSequenceId, Sequence> sequences_;
   SessionPins pins_;
-  std::map<int32_t, int32_t> copies_;  // not taken yet: destination, source
+  std::vector<std::unique_ptr<PageTier>> tiers_;
+  std::vector<PageKey> keys_;                   // with tiers: of the pages in the tree
+  std::vector<std::deque<Unstored>> unstored_;  // for each tier, in the order of publication
+  std::map<PageKey, Arrival> arrivals_;         // by the first page on its way
+  std::map<int32_t, PageKey> arriving_;         // page to arrival
+  Status tier_status_;                          // of copies that ended outside of PollTiers
+  std::map<int32_t, int32_t> copies_;           // not taken yet: destination, source
   KvSequenceId next_id_ = 1;
   int64_t now_ = 0;
   KvCacheStats totals_;  // the counters since the start; its page counts are unused

@@ -39,11 +39,21 @@ Status KvCache::CheckInvariants() const {
       return InternalError("page ", from, " is copied to ", to, " and from ", copies_.at(from));
     }
   }
-  for (const auto& [id, sequence] : sequences_) {
-    QUIRE_RETURN_IF_ERROR(CheckSequence(id, sequence));
+  const auto count = [&owners](const Sequence& sequence) {
     for (const int32_t page : sequence.table.pages()) {
       ++owners[page];
     }
+  };
+  for (const auto& [id, sequence] : sequences_) {
+    QUIRE_RETURN_IF_ERROR(CheckSequence(id, sequence));
+    count(sequence);
+  }
+  for (const auto& [key, arrival] : arrivals_) {
+    QUIRE_RETURN_IF_ERROR(CheckSequence(0, arrival.sequence));
+    count(arrival.sequence);
+  }
+  for (const auto& [page, key] : arriving_) {
+    ++transfers[page];
   }
   Status pins;
   pins_.ForEach([&](const std::vector<int32_t>& pages, PrefixTree::NodeId node) {
@@ -55,9 +65,14 @@ Status KvCache::CheckInvariants() const {
     }
   });
   QUIRE_RETURN_IF_ERROR(pins);
+  int32_t reads = 0;
+  for (const std::unique_ptr<PageTier>& tier : tiers_) {
+    reads += tier->stores_under_way();
+  }
   int32_t in_tree = 0;
   for (int32_t page = 0; page < options_.num_pages; ++page) {
     in_tree += pool_.in_tree(page) ? 1 : 0;
+    reads -= pool_.reads(page);
     if (transfers[page] != pool_.transfers(page)) {
       return InternalError("page ", page, " counts ", pool_.transfers(page), " transfers, not ",
                            transfers[page]);
@@ -66,6 +81,9 @@ Status KvCache::CheckInvariants() const {
       return InternalError("page ", page, " counts ", pool_.owners(page), " owners, but ",
                            owners[page], " sequences hold it");
     }
+  }
+  if (reads != 0) {
+    return InternalError("tiers read ", reads, " pages more than the pool knows");
   }
   if (in_tree != tree_.num_pages()) {
     return InternalError("the pool knows ", in_tree, " pages of the prefix tree, which has ",

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <random>
 #include <set>
 #include <string>
@@ -24,13 +25,57 @@ uint64_t Extended(uint64_t history, int32_t token) {
   return (history ^ static_cast<uint64_t>(token + 1)) * 0x9E3779B97F4A7C15u + (history >> 31);
 }
 
+using Memory = std::vector<uint64_t>;
+
+// Slots beside the memory. Some copies fail, and then leave nonsense behind.
+class FakeStore final : public PageStore {
+ public:
+  FakeStore(uint64_t seed, Memory& memory, int32_t page_size, int32_t num_slots, double failures)
+      : random_(seed),
+        memory_(memory),
+        page_size_(page_size),
+        failures_(failures),
+        slots_(static_cast<size_t>(num_slots) * page_size) {}
+
+  int32_t num_slots() const override { return static_cast<int32_t>(slots_.size()) / page_size_; }
+  Status Put(int32_t page, int32_t slot) override {
+    return Copy(memory_, page, slots_, slot) ? OkStatus() : ResourceExhausted("full");
+  }
+  Status Get(int32_t slot, int32_t page) override {
+    return Copy(slots_, slot, memory_, page) ? OkStatus() : CorruptData("nonsense");
+  }
+
+ private:
+  bool Copy(const Memory& from, ptrdiff_t source, Memory& to, ptrdiff_t destination) {
+    std::copy_n(from.begin() + source * page_size_, page_size_,
+                to.begin() + destination * page_size_);
+    const bool fails = std::uniform_real_distribution<>(0, 1)(random_) < failures_;
+    to[static_cast<size_t>(destination) * page_size_] += fails ? 1 : 0;
+    return !fails;
+  }
+
+  std::mt19937_64 random_;
+  Memory& memory_;
+  int32_t page_size_;
+  double failures_;
+  Memory slots_;
+};
+
+struct TierScenario {
+  std::vector<int32_t> slots;  // of each tier
+  double failures = 0;
+  bool waits = true;  // so that a seed repeats exactly
+};
+
 class CacheModel {
  public:
-  CacheModel(uint64_t seed, const KvCacheOptions& options, bool evicts)
+  CacheModel(uint64_t seed, const KvCacheOptions& options, bool evicts, const TierScenario& tiers)
       : random_(seed),
         evicts_(evicts),
-        cache_(options),
-        memory_(static_cast<size_t>(options.num_pages) * options.page_size) {}
+        waits_(tiers.waits),
+        failing_(tiers.failures > 0),
+        memory_(static_cast<size_t>(options.num_pages) * options.page_size),
+        cache_(options, Tiers(seed, options.page_size, tiers)) {}
 
   void Run(int operations) {
     for (int i = 0; i < operations && !testing::Test::HasFailure(); ++i) {
@@ -46,6 +91,8 @@ class CacheModel {
     for (const int session : {0, 1, 2}) {
       cache_.Unpin(StrCat("session ", session));
     }
+    EXPECT_TRUE(cache_.WaitForTiers().ok() || failing_);
+    EXPECT_TRUE(cache_.WaitForTiers().ok() || failing_);
     const KvCacheStats stats = cache_.stats();
     EXPECT_EQ(stats.free_pages + stats.cached_pages, cache_.options().num_pages);
     Check();
@@ -64,7 +111,25 @@ class CacheModel {
 
   uint64_t Draw(uint64_t bound) { return random_() % bound; }
 
+  std::vector<std::unique_ptr<PageTier>> Tiers(uint64_t seed, int32_t page_size,
+                                               const TierScenario& scenario) {
+    std::vector<std::unique_ptr<PageTier>> tiers;
+    for (const int32_t slots : scenario.slots) {
+      auto store = std::make_unique<FakeStore>(seed, memory_, page_size, slots, scenario.failures);
+      tiers.push_back(std::make_unique<PageTier>("fake", std::move(store)));
+    }
+    return tiers;
+  }
+
+  void Poll() {
+    const Status status = waits_ ? cache_.WaitForTiers() : cache_.PollTiers();
+    EXPECT_TRUE(status.ok() || failing_) << status.message();
+  }
+
   void Apply(uint64_t operation) {
+    if (Draw(2) == 0) {
+      Poll();
+    }
     if (operation <= 1) {
       return Start();
     }
@@ -116,6 +181,10 @@ class CacheModel {
     }
     const Tokens tokens = RandomTokens();
     const uint64_t salt = Draw(5) == 0 ? 1 : 0;
+    if (Draw(2) == 0 && cache_.Prefetch(tokens, salt) > 0 && Draw(4) > 0) {
+      const Status status = cache_.WaitForTiers();
+      EXPECT_TRUE(status.ok() || failing_) << status.message();
+    }
     const KvCache::Prefix prefix = cache_.Lookup(tokens, salt);
     const int32_t available = cache_.available_pages();
     const KvCache::Started started =
@@ -160,12 +229,11 @@ class CacheModel {
     std::set<int32_t> sources;
     std::set<int32_t> destinations;
     const std::vector<PageCopy> copies = cache_.TakeCopies();
-    const std::vector<uint64_t> before = memory_;
     for (const auto& [from, to] : copies) {
       sources.insert(from);
       EXPECT_TRUE(destinations.insert(to).second) << "two copies go to page " << to;
       const auto page_size = static_cast<ptrdiff_t>(cache_.page_size());
-      std::copy_n(before.begin() + from * page_size, page_size, memory_.begin() + to * page_size);
+      std::copy_n(memory_.begin() + from * page_size, page_size, memory_.begin() + to * page_size);
     }
     EXPECT_TRUE(std::ranges::none_of(sources, [&](int32_t s) { return destinations.contains(s); }));
     copies_ += static_cast<int64_t>(copies.size());
@@ -273,8 +341,10 @@ class CacheModel {
 
   std::mt19937_64 random_;
   bool evicts_;
+  bool waits_;
+  bool failing_;
+  Memory memory_;
   KvCache cache_;
-  std::vector<uint64_t> memory_;
   std::vector<Sequence> sequences_;
   std::vector<Tokens> seen_;                        // to begin like
   std::map<KvSequenceId, Tokens> wanted_;           // how a sequence goes on
@@ -289,6 +359,9 @@ struct Totals {
   int64_t hit_tokens = 0;
   int64_t evicted = 0;
   int64_t deduplicated = 0;
+  int64_t stored = 0;
+  int64_t loaded = 0;
+  int64_t failed = 0;
 };
 
 void RunScenario(uint64_t seed, bool evicts, Totals& totals) {
@@ -304,24 +377,36 @@ void RunScenario(uint64_t seed, bool evicts, Totals& totals) {
       .partial_matches = random() % 2 > 0,
       .max_pinned_pages = num_pages / 2 * static_cast<int32_t>(random() % 2)};
   SCOPED_TRACE(StrCat("seed ", seed, ", page size ", page_size, ", ", options.num_pages, " pages"));
-  CacheModel model(seed, options, evicts);
+  TierScenario tiers;
+  if (evicts && random() % 2 == 0) {
+    tiers.slots.assign(1 + random() % 2, 1 + static_cast<int32_t>(random() % 60));
+    tiers.failures = random() % 4 == 0 ? 0.1 : 0;
+    tiers.waits = random() % 4 > 0;
+  }
+  CacheModel model(seed, options, evicts, tiers);
   model.Run(evicts ? 400 : 150);
   totals.copies += model.copies();
   totals.hit_tokens += model.cache().stats().hit_tokens;
   totals.evicted += model.cache().stats().evicted_pages;
   totals.deduplicated += model.cache().stats().deduplicated_pages;
+  totals.stored += model.cache().stats().stored_pages;
+  totals.loaded += model.cache().stats().loaded_pages;
+  totals.failed += model.cache().stats().failed_copies;
 }
 
 TEST(KvCacheModel, EverySequenceReadsItsOwnHistory) {
   const uint64_t seed = TestSeed();
   Totals totals;
-  for (uint64_t i = 0; i < 300 && !testing::Test::HasFailure(); ++i) {
+  for (uint64_t i = 0; i < 600 && !testing::Test::HasFailure(); ++i) {
     RunScenario(seed + i, true, totals);
   }
   EXPECT_GT(totals.copies, 300);
   EXPECT_GT(totals.hit_tokens, 10'000);
   EXPECT_GT(totals.evicted, 3'000);
   EXPECT_GT(totals.deduplicated, 300);
+  EXPECT_GT(totals.stored, 3'000);
+  EXPECT_GT(totals.loaded, 60);
+  EXPECT_GT(totals.failed, 60);
 }
 
 TEST(KvCacheModel, WithoutEvictionAllThatWasPublishedIsFound) {
@@ -331,7 +416,7 @@ TEST(KvCacheModel, WithoutEvictionAllThatWasPublishedIsFound) {
     RunScenario(seed + i, false, totals);
   }
   EXPECT_EQ(totals.evicted, 0);
-  EXPECT_GT(totals.hit_tokens, 1'000);
+  EXPECT_GT(totals.hit_tokens, 200);
 }
 
 }  // namespace

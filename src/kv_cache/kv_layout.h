@@ -40,6 +40,8 @@ struct KvLayout {
   int32_t latent_dim = 0;
   int32_t rope_dim = 0;
 
+  bool operator==(const KvLayout&) const = default;
+
   // Errors: invalid_argument, unsupported (dtype; scales per token and head of latents); each names
   // the value and the choices.
   Status Validate() const;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "ops/copy_pages/copy_pages.h"
+
 namespace quire {
 
 namespace {
@@ -60,6 +62,16 @@ void* KvStorage::Array(int32_t layer, KvArray array) const {
                                      .data();
 }
 
+TensorView KvStorage::Pages(int32_t layer, KvArray array) const {
+  void* data = Array(layer, array);
+  if (data == nullptr || layout_.ArrayBytesPerPage(array) == 0) {
+    return {};
+  }
+  const bool scales = array == KvArray::kKeyScales || array == KvArray::kValueScales;
+  return {data, scales ? DType::kF32 : layout_.dtype, layout_.ArrayShape(array, num_pages_),
+          place()};
+}
+
 PagedKvView KvStorage::Layer(int32_t layer) const {
   QUIRE_CHECK(!layout_.is_latent()) << "a latent cache has no keys and values";
   return {.k = Array(layer, KvArray::kKeys),
@@ -87,6 +99,31 @@ PagedLatentView KvStorage::LatentLayer(int32_t layer) const {
           .rope_dim = layout_.rope_dim,
           .place = place(),
           .scale = static_cast<float*>(Array(layer, KvArray::kLatentScale))};
+}
+
+Status CopyPages(const ops::OpContext& context, const KvStorage& source,
+                 const KvStorage& destination, std::span<const PageCopy> copies) {
+  static_assert(sizeof(PageCopy) == 2 * sizeof(int32_t));
+  if (source.layout() != destination.layout()) {
+    return InvalidArgument("kv pages cannot be copied between memories of different layouts");
+  }
+  if (copies.empty()) {
+    return OkStatus();
+  }
+  // The operator reads the pairs.
+  const TensorView pairs(const_cast<PageCopy*>(copies.data()), DType::kI32,
+                         {static_cast<int64_t>(copies.size()), 2});
+  for (int32_t layer = 0; layer < source.layout().num_layers; ++layer) {
+    for (const KvArray array : source.layout().Arrays()) {
+      const TensorView from = source.Pages(layer, array);
+      if (from.defined()) {
+        QUIRE_RETURN_IF_ERROR(ops::copy_pages::Run(
+            context,
+            {.source = from, .destination = destination.Pages(layer, array), .pairs = pairs}));
+      }
+    }
+  }
+  return OkStatus();
 }
 
 }  // namespace quire

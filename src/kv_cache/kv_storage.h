@@ -2,12 +2,16 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "base/status.h"
 #include "kv_cache/kv_layout.h"
+#include "kv_cache/page_copy.h"
+#include "ops/implementation.h"
 #include "ops/paged_kv_view.h"
 #include "platform/device.h"
+#include "tensor/tensor_view.h"
 
 namespace quire {
 
@@ -31,6 +35,10 @@ class KvStorage {
   // REQUIRES: 0 <= layer < layout().num_layers; latents.
   PagedLatentView LatentLayer(int32_t layer) const;
 
+  // An array of a layer as [num_pages, ...]; not defined if the pages have no part in it.
+  // REQUIRES: 0 <= layer < layout().num_layers.
+  TensorView Pages(int32_t layer, KvArray array) const;
+
  private:
   KvStorage(const KvLayout& layout, int32_t num_pages) : layout_(layout), num_pages_(num_pages) {}
 
@@ -42,5 +50,11 @@ class KvStorage {
   int32_t num_pages_;
   std::vector<Buffer> arrays_;  // the arrays of layer 0, of layer 1, ...
 };
+
+// Whole pages, all arrays of all layers, from one storage to another or within one, on the stream.
+// Scales per tensor stay where they are. Errors: those of ops::copy_pages, which also says which
+// copies are possible in one call; invalid_argument (different layouts).
+Status CopyPages(const ops::OpContext& context, const KvStorage& source,
+                 const KvStorage& destination, std::span<const PageCopy> copies);
 
 }  // namespace quire

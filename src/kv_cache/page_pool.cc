@@ -21,7 +21,7 @@ PagePool::State PagePool::StateOf(const Page& page) {
   if (page.owners > 0) {
     return State::kOwned;
   }
-  if (page.transfers > 0) {
+  if (page.transfers > 0 || (page.reads > 0 && !page.in_tree)) {
     return State::kInTransfer;
   }
   return page.in_tree ? State::kCached : State::kFree;
@@ -113,21 +113,37 @@ bool PagePool::DropFromTree(int32_t page) {
   return true;
 }
 
-bool PagePool::BeginTransfer(int32_t page) {
+bool PagePool::BeginCopy(int32_t page, int32_t Page::* copies) {
   const State state = StateOf(page);
   if (state == State::kFree || state == State::kQuarantined) {
     return Refuse(page, "is copied after it was given back");
   }
-  Update(page, [](Page& p) { ++p.transfers; });
+  Update(page, [copies](Page& p) { ++(p.*copies); });
   return true;
 }
 
-bool PagePool::EndTransfer(int32_t page) {
-  if (transfers(page) == 0) {
+bool PagePool::EndCopy(int32_t page, int32_t Page::* copies) {
+  if (!Has(page) || pages_[page].*copies == 0) {
     return Refuse(page, "ends a copy that never began");
   }
-  Update(page, [](Page& p) { --p.transfers; });
+  Update(page, [copies](Page& p) { --(p.*copies); });
   return true;
+}
+
+bool PagePool::BeginTransfer(int32_t page) {
+  return BeginCopy(page, &Page::transfers);
+}
+
+bool PagePool::EndTransfer(int32_t page) {
+  return EndCopy(page, &Page::transfers);
+}
+
+bool PagePool::BeginRead(int32_t page) {
+  return BeginCopy(page, &Page::reads);
+}
+
+bool PagePool::EndRead(int32_t page) {
+  return EndCopy(page, &Page::reads);
 }
 
 Status PagePool::CheckInvariants() const {
@@ -135,7 +151,7 @@ Status PagePool::CheckInvariants() const {
   for (int32_t page = 0; page < num_pages(); ++page) {
     const Page& p = pages_[page];
     ++found[static_cast<size_t>(StateOf(p))];
-    if (p.owners < 0 || p.transfers < 0) {
+    if (p.owners < 0 || p.transfers < 0 || p.reads < 0) {
       return InternalError("page pool: page ", page, " has ", p.owners, " owners and ", p.transfers,
                            " transfers");
     }

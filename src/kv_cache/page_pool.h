@@ -14,7 +14,8 @@ namespace quire {
 //   quarantined  a rule was broken with it: never handed out again
 //   owned        `owners` >= 1 holders refer to it, and perhaps the prefix tree too
 //   in transfer  a copy from or to it is under way; perhaps the prefix tree refers to it too
-//   cached       only the prefix tree refers to it: its content may be matched again or thrown away
+//   cached       only the prefix tree refers to it, and perhaps a tier reads it: its content may be
+//                matched again or thrown away
 //   free         nobody refers to it
 // A page may be written by its owner if that is the only one and the prefix tree does not refer to
 // it. All operations are O(1). An operation that the page's state does not allow (a double free, a
@@ -42,15 +43,20 @@ class PagePool {
   // A copy from or to a page that is not free begins or ends; several may be under way.
   bool BeginTransfer(int32_t page);
   bool EndTransfer(int32_t page);
+  // The same of a copy from the page in the background: nobody may write it before that ends. The
+  // tree may let go of it, which leaves it in transfer.
+  bool BeginRead(int32_t page);
+  bool EndRead(int32_t page);
 
   // A page that is not of this pool is kQuarantined, without owners.
   State StateOf(int32_t page) const;
   int32_t owners(int32_t page) const { return Has(page) ? pages_[page].owners : 0; }
   int32_t transfers(int32_t page) const { return Has(page) ? pages_[page].transfers : 0; }
+  int32_t reads(int32_t page) const { return Has(page) ? pages_[page].reads : 0; }
   bool in_tree(int32_t page) const { return Has(page) && pages_[page].in_tree; }
-  // Has a page with an owner another holder, so that it must not be written?
+  // Has a page with an owner another holder or reader, so that it must not be written?
   bool shared(int32_t page) const {
-    return StateOf(page) == State::kOwned && (owners(page) > 1 || in_tree(page));
+    return StateOf(page) == State::kOwned && (owners(page) > 1 || in_tree(page) || reads(page) > 0);
   }
 
   int32_t num_pages() const { return static_cast<int32_t>(pages_.size()); }
@@ -71,11 +77,14 @@ class PagePool {
   struct Page {
     int32_t owners = 0;
     int32_t transfers = 0;
+    int32_t reads = 0;
     int32_t free_index = 0;  // in free_, if it is free
     bool in_tree = false;
     bool quarantined = false;
   };
 
+  bool BeginCopy(int32_t page, int32_t Page::* copies);
+  bool EndCopy(int32_t page, int32_t Page::* copies);
   bool Has(int32_t page) const { return page >= 0 && page < num_pages(); }
   static State StateOf(const Page& page);
   int32_t Count(State state) const { return counts_[static_cast<size_t>(state)]; }

@@ -83,6 +83,22 @@ TEST(PagePool, ACachedPageInTransferStaysInTheTree) {
   EXPECT_EQ(pool.StateOf(page), State::kCached);
 }
 
+TEST(PagePool, APageThatIsReadIsCachedButNotFreeBeforeThatEnds) {
+  PagePool pool(1);
+  const int32_t page = pool.Take();
+  pool.AddToTree(page);
+  EXPECT_TRUE(pool.BeginRead(page));
+  pool.DropOwner(page);
+  EXPECT_EQ(pool.StateOf(page), State::kCached);
+  pool.AddOwner(page);
+  pool.DropFromTree(page);
+  EXPECT_TRUE(pool.shared(page));
+  pool.DropOwner(page);
+  EXPECT_EQ(pool.StateOf(page), State::kInTransfer);
+  EXPECT_TRUE(pool.EndRead(page));
+  EXPECT_EQ(pool.StateOf(page), State::kFree);
+}
+
 TEST(PagePool, OnlyASoleOwnerOutsideOfTheTreeMayWrite) {
   PagePool pool(1);
   pool.Take();
@@ -115,7 +131,8 @@ TEST(PagePool, ADoubleFreePutsThePageInQuarantine) {
 
 TEST(PagePool, AUseAfterFreePutsThePageInQuarantine) {
   for (const auto use : {&PagePool::AddOwner, &PagePool::AddToTree, &PagePool::DropFromTree,
-                         &PagePool::BeginTransfer, &PagePool::EndTransfer}) {
+                         &PagePool::BeginTransfer, &PagePool::EndTransfer, &PagePool::BeginRead,
+                         &PagePool::EndRead}) {
     PagePool pool(2);
     const int32_t page = pool.Take();
     pool.DropOwner(page);

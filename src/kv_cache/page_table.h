@@ -5,16 +5,10 @@
 #include <span>
 #include <vector>
 
+#include "kv_cache/page_copy.h"
 #include "kv_cache/page_pool.h"
 
 namespace quire {
-
-// The content of page `from` belongs into page `to` as well.
-struct PageCopy {
-  int32_t from = 0;
-  int32_t to = 0;
-  bool operator==(const PageCopy&) const = default;
-};
 
 // Token t is at offset t % page_size of pages()[t / page_size]. Every page but the last is full,
 // and there is no page without a token. Must be empty when it is destroyed or its pages are lost to
