@@ -263,9 +263,9 @@ void KvCache::PublishPages(Sequence& sequence, std::span<const int32_t> tokens) 
       tree_.FindFrom(sequence.node, new_tokens, sequence.options.cache_salt);
   size_t pages = Sharable(existing).size();
   for (size_t i = 0; i < pages; ++i) {
+    totals_.deduplicated_pages += existing[i] == own[i] ? 0 : 1;  // a fork's are the same
     sequence.table.ReplaceWithShared(static_cast<int32_t>(first + i), existing[i], pool_);
   }
-  totals_.deduplicated_pages += static_cast<int64_t>(pages);
   if (pages == existing.size()) {
     // A page that may not be shared ends what is published.
     while (pages < own.size() && pool_.AddToTree(own[pages])) {

@@ -173,8 +173,8 @@ class KvCache {
   void Reset();
 
   // Pool, tree and tables agree: free + cached + owned + in transfer + quarantined is all pages;
-  // owners of a page are exactly the tables that hold it; a table's published pages are the tree's
-  // and the rest is writable by it alone. Linear in everything. Errors: internal.
+  // its owners, transfers and reads are exactly what holds and copies it; a table's published pages
+  // are the tree's on the path that the sequence locks. Linear in everything. Errors: internal.
   Status CheckInvariants() const;
 
  private:

@@ -99,6 +99,7 @@ TEST(KvFork, BothPublishTheSamePages) {
   cache.Release(a.id);
   EXPECT_EQ(cache.stats().owned_pages, 3);
   cache.Publish(b, Range(0, 6));
+  EXPECT_EQ(cache.stats().deduplicated_pages, 0);
   ExpectSound(cache);
   cache.Release(b);
   EXPECT_EQ(cache.stats().cached_pages, 3);
