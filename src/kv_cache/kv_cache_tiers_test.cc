@@ -46,8 +46,14 @@ class KvTiersTest : public testing::Test {
         std::make_unique<KvCache>(KvCacheOptions{.page_size = 2, .num_pages = 8}, std::move(tiers));
   }
 
-  // Computes `tokens` with a number for each page, counting from `number`, and stores them.
   void ComputeAndStore(const Tokens& tokens, int number, uint64_t salt = 0) {
+    Compute(tokens, number, salt);
+    EXPECT_TRUE(cache_->PollTiers().ok());
+    EXPECT_TRUE(cache_->WaitForTiers().ok());
+  }
+
+  // Computes `tokens` with a number for each page, counting from `number`.
+  void Compute(const Tokens& tokens, int number, uint64_t salt = 0) {
     const KvCache::Started started = cache_->StartSequence(tokens, {.cache_salt = salt});
     EXPECT_TRUE(cache_->Extend(started.id, static_cast<int32_t>(tokens.size()) - started.matched));
     for (const int32_t page : cache_->Table(started.id).pages()) {
@@ -55,8 +61,6 @@ class KvTiersTest : public testing::Test {
     }
     cache_->Publish(started.id, tokens);
     cache_->Release(started.id);
-    EXPECT_TRUE(cache_->PollTiers().ok());
-    EXPECT_TRUE(cache_->WaitForTiers().ok());
   }
 
   void EvictAll() {
@@ -98,6 +102,15 @@ TEST_F(KvTiersTest, EvictedPagesComeBack) {
     EXPECT_EQ(memory_[cache_->Table(started.id).pages()[i]], 10 + i);
   }
   ExpectSound();
+}
+
+TEST_F(KvTiersTest, APageEvictedBeforeItsTurnIsLostAndNotTakenForAnother) {
+  Compute(Range(0, 9), 10);
+  EvictAll();
+  ComputeAndStore(Range(50, 9), 20);  // in the same pages
+  EvictAll();
+  EXPECT_EQ(cache_->Prefetch(Range(0, 9)), 0);
+  EXPECT_EQ(cache_->Prefetch(Range(50, 9)), 8);
 }
 
 TEST_F(KvTiersTest, ComesBackBehindWhatIsStillThere) {
