@@ -62,6 +62,7 @@ void Request::Preempt() {
   state_ = RequestState::kPreempted;
   sequence_.reset();
   computed_ = 0;
+  scheduled_rows_ = 0;
 }
 
 void Request::Advance(int32_t rows) {

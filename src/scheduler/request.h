@@ -71,6 +71,10 @@ class Request {
   int32_t remaining() const { return num_tokens() - computed_; }
   std::span<const int32_t> computed_tokens() const { return std::span(tokens_).first(computed_); }
 
+  // Of these, the rows in the step that is being formed or in flight; 0 if it is in none.
+  int32_t scheduled_rows() const { return scheduled_rows_; }
+  void set_scheduled_rows(int32_t rows) { scheduled_rows_ = rows; }
+
   // The cache's name of its sequence: set from Start to Preempt or the end.
   KvSequenceId sequence() const;
   bool has_sequence() const { return sequence_.has_value(); }
@@ -100,6 +104,7 @@ class Request {
   RequestState state_ = RequestState::kWaiting;
   std::optional<FinishReason> finish_reason_;
   int32_t computed_ = 0;
+  int32_t scheduled_rows_ = 0;
   int32_t cached_prompt_tokens_ = 0;
   std::optional<KvSequenceId> sequence_;
 };

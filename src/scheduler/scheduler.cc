@@ -79,9 +79,7 @@ bool Scheduler::Cancel(uint64_t id) {
   }
   Request& request = *it->second;
   request.Finish(FinishReason::kCancelled);
-  const bool in_flight =
-      step_in_flight_ && std::ranges::find(in_flight_, &request) != in_flight_.end();
-  if (!in_flight) {
+  if (request.scheduled_rows() == 0) {
     Retire(request);
   }
   return true;
@@ -96,14 +94,14 @@ std::optional<Step> Scheduler::Schedule() {
   PlanDecodes(plan);
   PlanPrefills(plan);
   Admit(plan);
-  QUIRE_CHECK(!plan.entries.empty()) << "no progress with " << num_running() << " running and "
-                                     << num_waiting() << " waiting requests";
+  QUIRE_CHECK(!plan.requests.empty()) << "no progress with " << num_running() << " running and "
+                                      << num_waiting() << " waiting requests";
   QUIRE_CHECK_LE(plan.rows, config_.step_token_budget);
-  StepBuilder builder(++serial_);
-  for (const auto& [request, rows] : plan.entries) {
-    builder.Add(*request, cache_.Table(request->sequence()), rows);
-    in_flight_.push_back(request);
+  StepBuilder builder(++serial_, plan.requests.size(), plan.rows);
+  for (const Request* request : plan.requests) {
+    builder.Add(*request, cache_.Table(request->sequence()), request->scheduled_rows());
   }
+  in_flight_ = std::move(plan.requests);
   step_in_flight_ = true;
   ++totals_.steps;
   totals_.computed_rows += plan.rows;
@@ -127,28 +125,24 @@ void Scheduler::PlanPrefills(Plan& plan) {
 }
 
 void Scheduler::Admit(Plan& plan) {
-  if (plan.preempted) {
-    return;
-  }
-  int32_t passed_over = 0;
-  for (auto next = waiting_.begin(); next != waiting_.end();) {
-    Request& request = *next->second;
-    if (plan.rows >= config_.step_token_budget || num_running() >= config_.max_running) {
+  // Followers are bounded, so that a long queue of like requests does not cost a long look.
+  while (!plan.preempted && !waiting_.empty() && plan.rows < config_.step_token_budget &&
+         num_running() < config_.max_running && followers_.size() < config_.max_running) {
+    Request& request = *waiting_.begin()->second;
+    if (blocked_ && blocked_->id == request.id() && !PagesSuffice(request, blocked_->prefix)) {
       return;
     }
     const KvCache::Prefix prefix = cache_.Lookup(request.tokens());
-    if (WaitsForSharedPage(request, prefix.tokens, plan)) {
-      // Bounded, so that a long queue of like requests does not cost a long look at each step.
-      if (++passed_over >= config_.max_running) {
-        return;
-      }
-      ++next;
+    if (const Request* leader = LeaderOf(request, prefix.tokens, plan)) {
+      waiting_.erase(waiting_.begin());
+      followers_.Add(request, *leader, SharedTokens(*leader, request));
       continue;
     }
     if (!PagesSuffice(request, prefix)) {
+      blocked_ = {request.id(), prefix};
       return;
     }
-    next = waiting_.erase(next);
+    waiting_.erase(waiting_.begin());
     StartRequest(request);
     Grow(request, ChunkOf(request, plan), plan);
   }
@@ -167,47 +161,70 @@ int32_t Scheduler::ChunkOf(const Request& request, const Plan& plan) const {
 }
 
 void Scheduler::Grow(Request& request, int32_t rows, Plan& plan) {
-  while (cache_.RoomFor(request.sequence(), 1) == 0) {
+  while (!cache_.Extend(request.sequence(), rows)) {
+    if (const int32_t room = cache_.RoomFor(request.sequence(), rows); room > 0) {
+      rows = room;
+      continue;
+    }
     if (running_.back() == &request) {
       return;  // the youngest waits for the others to end
     }
     PreemptYoungest(plan);
   }
-  const int32_t granted = cache_.RoomFor(request.sequence(), rows);
-  QUIRE_CHECK(cache_.Extend(request.sequence(), granted));
-  plan.entries.push_back({&request, granted});
-  plan.rows += granted;
+  request.set_scheduled_rows(rows);
+  plan.requests.push_back(&request);
+  plan.rows += rows;
 }
 
 void Scheduler::PreemptYoungest(Plan& plan) {
   Request& victim = *running_.back();
-  running_.pop_back();
-  const auto planned = std::ranges::find(plan.entries, &victim, &PlannedRows::request);
-  if (planned != plan.entries.end()) {
-    plan.rows -= planned->rows;
-    plan.entries.erase(planned);
+  if (victim.scheduled_rows() > 0) {
+    plan.rows -= victim.scheduled_rows();
+    std::erase(plan.requests, &victim);
   }
   // All its computed whole pages are published: they stay cached for its return as long as they
   // can.
-  cache_.Release(victim.sequence());
+  LeaveRunning(victim);
   victim.Preempt();
+  ReleaseFollowers(victim);
   waiting_.emplace(victim.arrival(), &victim);
   plan.preempted = true;
   ++totals_.preemptions;
 }
 
-bool Scheduler::WaitsForSharedPage(const Request& request, int32_t matched,
+void Scheduler::LeaveRunning(Request& request) {
+  cache_.Release(request.sequence());
+  const auto place = std::ranges::lower_bound(running_, request.arrival(), {}, &Request::arrival);
+  QUIRE_CHECK(place != running_.end() && *place == &request);
+  running_.erase(place);
+  blocked_.reset();
+}
+
+void Scheduler::ReleaseFollowers(const Request& leader) {
+  for (Request* follower : followers_.Release(leader)) {
+    waiting_.emplace(follower->arrival(), follower);
+  }
+}
+
+const Request* Scheduler::LeaderOf(const Request& request, int32_t matched,
                                    const Plan& plan) const {
   const int32_t end = matched + cache_.page_size();
   if (!cache_.options().prefix_caching || end > request.num_tokens() - 1) {
-    return false;
+    return nullptr;
   }
   const auto shared = std::span(request.tokens()).first(end);
-  return std::ranges::any_of(plan.entries, [&](const PlannedRows& entry) {
-    const std::vector<int32_t>& tokens = entry.request->tokens();
-    return entry.request->num_tokens() >= end &&
-           std::equal(shared.begin(), shared.end(), tokens.begin());
+  const auto leader = std::ranges::find_if(plan.requests, [&](const Request* other) {
+    return other->computed() < end && other->num_tokens() >= end &&
+           std::equal(shared.begin(), shared.end(), other->tokens().begin());
   });
+  return leader == plan.requests.end() ? nullptr : *leader;
+}
+
+int32_t Scheduler::SharedTokens(const Request& leader, const Request& follower) const {
+  const auto wanted = std::span(follower.tokens()).first(follower.num_tokens() - 1);
+  const auto differ = std::ranges::mismatch(wanted, leader.tokens()).in1;
+  const auto shared = static_cast<int32_t>(differ - wanted.begin());
+  return shared - shared % cache_.page_size();
 }
 
 bool Scheduler::PagesSuffice(const Request& request, const KvCache::Prefix& prefix) const {
@@ -216,8 +233,8 @@ bool Scheduler::PagesSuffice(const Request& request, const KvCache::Prefix& pref
   }
   int64_t needed = prefix.cached_pages + PagesToCome(request, prefix.tokens / cache_.page_size());
   for (const Request* running : running_) {
-    const auto held = static_cast<int32_t>(cache_.Table(running->sequence()).pages().size());
-    needed += PagesToCome(*running, held);
+    const int32_t tokens = running->computed() + running->scheduled_rows();
+    needed += PagesToCome(*running, PagesOf(tokens, cache_.page_size()));
   }
   return needed <= cache_.available_pages();
 }
@@ -234,15 +251,18 @@ std::vector<TokenEvent> Scheduler::Commit(const Step& step, std::span<const Samp
   std::vector<TokenEvent> events;
   events.reserve(sampled.size());
   size_t next_sample = 0;
-  for (const Step::Sequence& sequence : step.sequences) {
-    Request& request = *requests_.at(sequence.id);
-    const SampledToken* token = sequence.samples ? &sampled[next_sample++] : nullptr;
+  for (size_t i = 0; i < step.sequences.size(); ++i) {
+    Request& request = *in_flight_[i];
+    const bool samples = step.sequences[i].samples;
+    const SampledToken* token = samples ? &sampled[next_sample++] : nullptr;
+    const int32_t rows = request.scheduled_rows();
+    request.set_scheduled_rows(0);
     if (request.state() == RequestState::kFinished) {  // cancelled meanwhile
       Retire(request);
       continue;
     }
-    request.Advance(sequence.num_rows);
-    cache_.Publish(request.sequence(), request.computed_tokens());
+    request.Advance(rows);
+    PublishPages(request, rows);
     if (token == nullptr) {
       continue;
     }
@@ -253,20 +273,29 @@ std::vector<TokenEvent> Scheduler::Commit(const Step& step, std::span<const Samp
       Retire(request);
     }
   }
+  in_flight_.clear();
   return events;
+}
+
+void Scheduler::PublishPages(const Request& request, int32_t new_rows) {
+  if ((request.computed() % cache_.page_size()) < new_rows) {  // a page is whole now
+    cache_.Publish(request.sequence(), request.computed_tokens());
+    ReleaseFollowers(request);
+  }
 }
 
 std::vector<TokenEvent> Scheduler::Abandon(const Step& step) {
   EndStep(step);
   std::vector<TokenEvent> events;
-  for (const Step::Sequence& sequence : step.sequences) {
-    Request& request = *requests_.at(sequence.id);
-    if (request.state() != RequestState::kFinished) {
-      request.Finish(FinishReason::kError);
-      events.push_back(EventOf(request));
+  for (Request* request : in_flight_) {
+    request->set_scheduled_rows(0);
+    if (request->state() != RequestState::kFinished) {
+      request->Finish(FinishReason::kError);
+      events.push_back(EventOf(*request));
     }
-    Retire(request);
+    Retire(*request);
   }
+  in_flight_.clear();
   return events;
 }
 
@@ -274,15 +303,14 @@ void Scheduler::EndStep(const Step& step) {
   QUIRE_CHECK(step_in_flight_) << "step " << step.serial << " ends twice";
   QUIRE_CHECK_EQ(step.serial, serial_);
   step_in_flight_ = false;
-  in_flight_.clear();
 }
 
 void Scheduler::Retire(Request& request) {
   QUIRE_CHECK(request.state() == RequestState::kFinished);
   if (request.has_sequence()) {
-    cache_.Release(request.sequence());
-    std::erase(running_, &request);
-  } else {
+    LeaveRunning(request);
+    ReleaseFollowers(request);
+  } else if (!followers_.Remove(request)) {
     waiting_.erase(request.arrival());
   }
   ++totals_.finished;
@@ -308,7 +336,7 @@ SchedulerStats Scheduler::stats() const {
 Status Scheduler::CheckInvariants() const {
   QUIRE_RETURN_IF_ERROR(cache_.CheckInvariants());
   if (cache_.num_sequences() != num_running() ||
-      requests_.size() != running_.size() + waiting_.size()) {
+      requests_.size() != running_.size() + num_waiting()) {
     return InternalError("scheduler: ", num_running(), " running and ", num_waiting(),
                          " waiting of ", requests_.size(), " requests, ", cache_.num_sequences(),
                          " sequences in the cache");

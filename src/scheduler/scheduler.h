@@ -12,6 +12,7 @@
 
 #include "base/status.h"
 #include "kv_cache/kv_cache.h"
+#include "scheduler/prefix_followers.h"
 #include "scheduler/request.h"
 #include "scheduler/step.h"
 
@@ -86,7 +87,7 @@ class Scheduler {
   // The step failed and its KV is unknown: its requests end with kError, nothing of it is shared.
   std::vector<TokenEvent> Abandon(const Step& step);
 
-  int32_t num_waiting() const { return static_cast<int32_t>(waiting_.size()); }
+  int32_t num_waiting() const { return static_cast<int32_t>(waiting_.size()) + followers_.size(); }
   int32_t num_running() const { return static_cast<int32_t>(running_.size()); }
   bool idle() const { return requests_.empty(); }
   SchedulerStats stats() const;
@@ -97,12 +98,8 @@ class Scheduler {
   Status CheckInvariants() const;
 
  private:
-  struct PlannedRows {
-    Request* request;
-    int32_t rows;
-  };
   struct Plan {
-    std::vector<PlannedRows> entries;
+    std::vector<Request*> requests;  // each with its scheduled_rows() > 0
     int32_t rows = 0;
     bool preempted = false;
   };
@@ -115,13 +112,21 @@ class Scheduler {
   // one, and plans what it got.
   void Grow(Request& request, int32_t rows, Plan& plan);
   void PreemptYoungest(Plan& plan);
-  bool WaitsForSharedPage(const Request& request, int32_t matched, const Plan& plan) const;
+  // The request of the plan that computes the page which `request` needs next, if any does.
+  const Request* LeaderOf(const Request& request, int32_t matched, const Plan& plan) const;
+  // The whole pages, in tokens, with which both begin and that the follower can take.
+  int32_t SharedTokens(const Request& leader, const Request& follower) const;
   bool PagesSuffice(const Request& request, const KvCache::Prefix& prefix) const;
   // Pages that the request still needs: for its known tokens, and one to grow if it can.
   int32_t PagesToCome(const Request& request, int32_t pages_held) const;
+  // Gives its pages back, with its place among the running ones.
+  void LeaveRunning(Request& request);
+  // The waiting requests that wait for `leader` alone queue up again.
+  void ReleaseFollowers(const Request& leader);
 
   void StartRequest(Request& request);
   void EndStep(const Step& step);
+  void PublishPages(const Request& request, int32_t new_rows);
   // Gives the request's pages back and forgets it.
   void Retire(Request& request);
   TokenEvent EventOf(const Request& request) const;
@@ -130,12 +135,20 @@ class Scheduler {
   KvCache& cache_;
   std::unordered_map<uint64_t, std::unique_ptr<Request>> requests_;  // by id; not finished ones
   std::map<uint64_t, Request*> waiting_;                             // by arrival
-  std::vector<Request*> running_;                                    // ascending arrival
+  PrefixFollowers followers_;      // waiting too, until their leaders have computed what they share
+  std::vector<Request*> running_;  // ascending arrival
   uint64_t next_arrival_ = 0;
   uint64_t serial_ = 0;
   bool step_in_flight_ = false;
-  std::vector<const Request*> in_flight_;  // of the step in flight
-  SchedulerStats totals_;                  // the counters since the start
+  std::vector<Request*> in_flight_;  // of the step in flight, in its order
+  // The request that did not fit the last time, with the prefix that it had; none once a request
+  // has given pages back.
+  struct Blocked {
+    uint64_t id;
+    KvCache::Prefix prefix;
+  };
+  std::optional<Blocked> blocked_;
+  SchedulerStats totals_;  // the counters since the start
 };
 
 }  // namespace quire

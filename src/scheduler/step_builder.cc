@@ -7,9 +7,21 @@
 
 namespace quire {
 
-StepBuilder::StepBuilder(uint64_t serial) {
+StepBuilder::StepBuilder(uint64_t serial, size_t sequences, size_t rows) {
   step_.serial = serial;
-  step_.batch.query_start.push_back(0);
+  Batch& batch = step_.batch;
+  batch.tokens.reserve(rows);
+  batch.positions.reserve(rows);
+  batch.slot_mapping.reserve(rows);
+  batch.query_start.reserve(sequences + 1);
+  batch.kv_length.reserve(sequences);
+  batch.logit_rows.reserve(sequences);
+  tables_.reserve(sequences);
+  step_.sequences.reserve(sequences);
+  step_.sampling.reserve(sequences);
+  step_.sample_positions.reserve(sequences);
+  step_.history.reserve(sequences);
+  batch.query_start.push_back(0);
 }
 
 void StepBuilder::Add(const Request& request, const PageTable& table, int32_t rows) {

@@ -11,7 +11,8 @@ namespace quire {
 
 class StepBuilder {
  public:
-  explicit StepBuilder(uint64_t serial);
+  // `sequences` and `rows` are how many are expected.
+  StepBuilder(uint64_t serial, size_t sequences, size_t rows);
 
   // Adds the next `rows` tokens of `request`, whose KV goes to the end of `table`.
   // REQUIRES: table.length() == request.computed() + rows, 1 <= rows <= request.remaining().

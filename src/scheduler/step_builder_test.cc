@@ -33,7 +33,7 @@ TEST(StepBuilder, MixesDecodeRowsAndPrefillChunks) {
   PageTable prefill_table(2);
   const Request prefill = Prepare(spec, prefill_table, pool, 0, 3);
 
-  StepBuilder builder(9);
+  StepBuilder builder(9, 2, 8);
   builder.Add(decode, decode_table, 1);
   builder.Add(prefill, prefill_table, 3);
   const Step step = std::move(builder).Finish();
@@ -72,7 +72,7 @@ TEST(StepBuilder, TheDrawCounterIsTheNumberOfTokensDrawn) {
   request.Start(2, 0);
   PageTable table(4);
   table.Extend(3, pool);
-  StepBuilder builder(1);
+  StepBuilder builder(1, 2, 8);
   builder.Add(request, table, 3);
   EXPECT_THAT(std::move(builder).Finish().sample_positions, ElementsAre(1));
 }
@@ -85,7 +85,7 @@ TEST(StepBuilderDeathTest, StopsAtATableOfTheWrongLength) {
   spec.prompt = {1, 2, 3};
   PageTable table(4);
   const Request request = Prepare(spec, table, pool, 0, 2);
-  StepBuilder builder(1);
+  StepBuilder builder(1, 2, 8);
   EXPECT_DEATH(builder.Add(request, table, 1), "");
   EXPECT_DEATH(builder.Add(request, table, 3), "");
 }
