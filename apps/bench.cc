@@ -101,7 +101,7 @@ class Bench {
         if (round.first_token_ms == 0 && !events_.empty()) {
           round.first_token_ms = elapsed * 1e3;
         }
-      } else if (static_cast<int32_t>(events_.size()) == options_.batch) {
+      } else if (static_cast<int32_t>(events_.size()) >= options_.batch) {
         decode_seconds += static_cast<double>(now_ns - step_ns) * 1e-9;
         decode_tokens += static_cast<double>(events_.size());
         steps_ms.push_back(static_cast<double>(now_ns - step_ns) * 1e-6);

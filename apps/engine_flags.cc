@@ -10,6 +10,11 @@ void AddEngineFlags(CLI::App& command, EngineOptions& options) {
                                                         {"f16", DType::kF16},
                                                         {"bf16", DType::kBF16},
                                                         {"f8e4m3", DType::kF8E4M3}};
+  static const std::map<std::string, SpeculativeMethod> kSpeculative = {
+      {"off", SpeculativeMethod::kOff}, {"ngram", SpeculativeMethod::kNgram}};
+  static const std::map<std::string, QueuePolicy> kPolicies = {{"fcfs", QueuePolicy::kArrival},
+                                                               {"priority", QueuePolicy::kPriority},
+                                                               {"fair", QueuePolicy::kFair}};
   command.add_option("-m,--model", options.model_path, "GGUF file to load")->required();
   command.add_option("-t,--threads", options.threads, "compute threads; 0 = one per core")
       ->capture_default_str();
@@ -39,6 +44,18 @@ void AddEngineFlags(CLI::App& command, EngineOptions& options) {
       ->capture_default_str();
   command.add_option("--max-waiting", options.max_waiting, "requests in the queue")
       ->capture_default_str();
+  command
+      .add_option("--scheduling-policy", options.queue_policy,
+                  "who starts first: fcfs (order of arrival), priority (with deadlines and aging) "
+                  "or fair (tenants take turns by what they were served)")
+      ->transform(CLI::CheckedTransformer(kPolicies))
+      ->default_str("fcfs");
+  command
+      .add_option("--speculative", options.speculative,
+                  "guess tokens and verify several in a step; answers stay the same: ngram (what "
+                  "followed the last tokens earlier in the text) or off")
+      ->transform(CLI::CheckedTransformer(kSpeculative))
+      ->default_str("off");
   command.add_option("--attention-backend", options.attention_backend, "attention backend by name")
       ->capture_default_str();
   command.add_option(

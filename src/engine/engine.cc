@@ -4,10 +4,13 @@
 
 #include "base/log.h"
 #include "ops/topk_topp_sampling/topk_topp_sampling.h"
+#include "scheduler/ngram_draft_source.h"
 
 namespace quire {
 
 namespace {
+
+constexpr int64_t kNsPerMs = 1'000'000;
 
 EngineEvent ErrorEvent(uint64_t request_id, Status error) {
   EngineEvent event;
@@ -74,9 +77,14 @@ Status Engine::CreateScheduler() {
                                   .step_token_budget = options_.step_token_budget,
                                   .max_prefill_chunk = options_.max_prefill_chunk,
                                   .max_context = model_.max_context,
-                                  .max_waiting = options_.max_waiting};
+                                  .max_waiting = options_.max_waiting,
+                                  .queue_policy = options_.queue_policy};
   QUIRE_RETURN_IF_ERROR(config.Validate());
-  scheduler_ = std::make_unique<Scheduler>(config, *cache_);
+  std::unique_ptr<DraftSource> drafts;
+  if (options_.speculative == SpeculativeMethod::kNgram) {
+    drafts = std::make_unique<NgramDraftSource>();
+  }
+  scheduler_ = std::make_unique<Scheduler>(config, *cache_, std::move(drafts));
   return OkStatus();
 }
 
@@ -87,7 +95,7 @@ Status Engine::Add(RequestSpec request) {
                              runner_->config().vocab_size, " tokens");
     }
   }
-  return scheduler_->Add(std::move(request));
+  return scheduler_->Add(std::move(request), clock_.NowNs() / kNsPerMs);
 }
 
 void Engine::Cancel(uint64_t request_id, std::vector<EngineEvent>& events) {
@@ -106,7 +114,7 @@ bool Engine::HasWork() const {
 
 void Engine::Step(std::vector<EngineEvent>& events) {
   const int64_t start_ns = clock_.NowNs();
-  const std::optional<quire::Step> step = scheduler_->Schedule();
+  const std::optional<quire::Step> step = scheduler_->Schedule(start_ns / kNsPerMs);
   if (!step.has_value()) {
     return;
   }
@@ -116,41 +124,51 @@ void Engine::Step(std::vector<EngineEvent>& events) {
     return;
   }
   CountRows(*step);
-  for (TokenEvent& event : scheduler_->Commit(*step, *sampled)) {
-    generated_tokens_ += event.token.has_value() ? 1 : 0;
+  for (TokenEvent& event : scheduler_->Commit(*step, sampled->tokens)) {
+    ++generated_tokens_;
+    if (options_.on_logits) {
+      const auto row = static_cast<size_t>(event.sample) * sampled->vocabulary;
+      options_.on_logits(event.id, event.num_generated - 1,
+                         {sampled->logits + row, sampled->vocabulary});
+    }
     events.push_back(ToEngineEvent(std::move(event)));
   }
   last_step_seconds_ = static_cast<double>(clock_.NowNs() - start_ns) * 1e-9;
 }
 
-Result<std::vector<SampledToken>> Engine::RunAndSample(const quire::Step& step,
-                                                       std::vector<EngineEvent>& events) {
+Result<Engine::Sampled> Engine::RunAndSample(const quire::Step& step,
+                                             std::vector<EngineEvent>& events) {
   QUIRE_ASSIGN_OR_RETURN(const TensorView logits, runner_->Run(step.batch));
-  if (options_.on_logits) {
-    ReportLogits(step, logits);
-  }
-  std::vector<SampledToken> sampled(step.sampling.size());
+  Sampled sampled = {.tokens = std::vector<SampledToken>(step.sampling.size()),
+                     .logits = logits.as<float>(),
+                     .vocabulary = static_cast<size_t>(logits.dim(1))};
   const Status all =
       ops::topk_topp_sampling::Run(runner_->context(), {.logits = logits,
                                                         .params = step.sampling,
                                                         .positions = step.sample_positions,
                                                         .history = step.history,
-                                                        .out = sampled});
+                                                        .out = sampled.tokens});
   if (all.ok()) {
     return sampled;
   }
-  // A row that cannot be sampled ends its own request only.
-  size_t row = 0;
+  // A row that cannot be sampled ends its own request only, and none if it is that of a draft
+  // behind a wrong one.
+  size_t first = 0;
   for (const quire::Step::Sequence& sequence : step.sequences) {
-    if (!sequence.samples) {
-      continue;
+    const auto count = static_cast<size_t>(sequence.num_samples);
+    for (size_t row = first; row < first + count; ++row) {
+      if (row - first >=
+          static_cast<size_t>(AcceptedSamples(step, sequence, first, sampled.tokens))) {
+        break;
+      }
+      const Status status = Sample(step, logits, row, std::span(sampled.tokens).subspan(row, 1));
+      if (!status.ok() && scheduler_->Cancel(sequence.id)) {
+        LogError(StrCat("request ", sequence.id, ": ", status.message()));
+        events.push_back(ErrorEvent(sequence.id, status));
+        break;
+      }
     }
-    const Status status = Sample(step, logits, row, std::span(sampled).subspan(row, 1));
-    if (!status.ok() && scheduler_->Cancel(sequence.id)) {
-      LogError(StrCat("request ", sequence.id, ": ", status.message()));
-      events.push_back(ErrorEvent(sequence.id, status));
-    }
-    ++row;
+    first += count;
   }
   return sampled;
 }
@@ -166,26 +184,14 @@ Status Engine::Sample(const quire::Step& step, const TensorView& logits, size_t 
                            .out = out});
 }
 
-// A decode row computes the token drawn last; all other rows are prefill.
+// The rows behind the first token drawn, drafts included, are decode; all others are prefill.
 void Engine::CountRows(const quire::Step& step) {
-  size_t drawn = 0;
+  size_t first = 0;
   for (const quire::Step::Sequence& sequence : step.sequences) {
     const bool decodes =
-        sequence.samples && sequence.num_rows == 1 && step.sample_positions[drawn] > 0;
+        sequence.num_rows == sequence.num_samples && step.sample_positions[first] > 0;
     prompt_tokens_ += decodes ? 0 : static_cast<uint64_t>(sequence.num_rows);
-    drawn += sequence.samples ? 1 : 0;
-  }
-}
-
-void Engine::ReportLogits(const quire::Step& step, const TensorView& logits) const {
-  const auto size = static_cast<size_t>(logits.dim(1));
-  size_t row = 0;
-  for (const quire::Step::Sequence& sequence : step.sequences) {
-    if (sequence.samples) {
-      options_.on_logits(sequence.id, step.sample_positions[row],
-                         {logits.as<float>() + row * size, size});
-      ++row;
-    }
+    first += static_cast<size_t>(sequence.num_samples);
   }
 }
 
@@ -207,6 +213,8 @@ EngineStats Engine::stats() const {
   stats.prefix_query_tokens = static_cast<uint64_t>(cache.queried_tokens);
   stats.prefix_hit_tokens = static_cast<uint64_t>(cache.hit_tokens);
   stats.preemptions = static_cast<uint64_t>(scheduler.preemptions);
+  stats.drafted_tokens = static_cast<uint64_t>(scheduler.drafted);
+  stats.accepted_tokens = static_cast<uint64_t>(scheduler.accepted);
   stats.requests_finished = static_cast<uint64_t>(scheduler.finished);
   stats.running = scheduler.num_running;
   stats.waiting = scheduler.num_waiting;

@@ -43,12 +43,15 @@ class Engine {
  private:
   Engine() = default;
   Status CreateScheduler();
-  Result<std::vector<SampledToken>> RunAndSample(const quire::Step& step,
-                                                 std::vector<EngineEvent>& events);
+  struct Sampled {
+    std::vector<SampledToken> tokens;  // [R]
+    const float* logits;               // [R, vocabulary], until the next step
+    size_t vocabulary;
+  };
+  Result<Sampled> RunAndSample(const quire::Step& step, std::vector<EngineEvent>& events);
   Status Sample(const quire::Step& step, const TensorView& logits, size_t row,
                 std::span<SampledToken> out);
   void CountRows(const quire::Step& step);
-  void ReportLogits(const quire::Step& step, const TensorView& logits) const;
   void Abandon(const quire::Step& step, const Status& error, std::vector<EngineEvent>& events);
 
   EngineOptions options_;

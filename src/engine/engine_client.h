@@ -48,6 +48,8 @@ struct EngineStats {
   uint64_t prefix_query_tokens = 0;  // prompt tokens looked up in the prefix cache
   uint64_t prefix_hit_tokens = 0;    // of these, found
   uint64_t preemptions = 0;
+  uint64_t drafted_tokens = 0;   // verified by speculative decoding
+  uint64_t accepted_tokens = 0;  // of these, right
   uint64_t requests_finished = 0;
   int64_t running = 0;
   int64_t waiting = 0;

@@ -6,9 +6,16 @@
 #include <span>
 #include <string>
 
+#include "scheduler/queue_order.h"
 #include "tensor/dtype.h"
 
 namespace quire {
+
+// Where the drafts of speculative decoding come from. Answers are the same with each.
+enum class SpeculativeMethod : uint8_t {
+  kOff,
+  kNgram,  // what followed the last tokens earlier in the request (NgramDraftSource)
+};
 
 struct EngineOptions {
   std::string model_path;  // a GGUF file
@@ -30,11 +37,13 @@ struct EngineOptions {
   int32_t step_token_budget = 512;  // tokens in one step
   int32_t max_prefill_chunk = 512;  // prompt tokens of one sequence in one step
   int32_t max_waiting = 1024;       // requests in the queue
+  QueuePolicy queue_policy = QueuePolicy::kArrival;
+  SpeculativeMethod speculative = SpeculativeMethod::kOff;
 
   // Called on the engine's thread with the share of the model loaded so far, 0 .. 1.
   std::function<void(double)> on_load_progress = [](double) {};
   // Called on the engine's thread with the logits [V] behind the generated token number `index` of
-  // a request (from 0), before it is drawn. For tests and tools; empty = off.
+  // a request (from 0), once it is drawn. For tests and tools; empty = off.
   std::function<void(uint64_t request_id, int64_t index, std::span<const float> logits)> on_logits;
 };
 

@@ -13,7 +13,7 @@ Request Make(uint64_t id) {
   RequestSpec spec;
   spec.id = id;
   spec.prompt.assign(20, 1);
-  return Request(spec, id, 100);
+  return Request(spec, {.arrival = id}, 100);
 }
 
 TEST(PrefixFollowers, ComeBackWhenTheLeaderHasComputedTheirTokens) {

@@ -18,6 +18,18 @@ Status RequestSpec::Validate() const {
     return InvalidArgument("min_tokens is ", min_tokens, "; it must be 0 to max_new_tokens, ",
                            max_new_tokens);
   }
+  if (priority < kHighestPriority || priority > kLowestPriority) {
+    return InvalidArgument("priority is ", priority, "; it must be ", kHighestPriority, " to ",
+                           kLowestPriority, ", where the lower number goes first");
+  }
+  if (deadline_ms < 0) {
+    return InvalidArgument("deadline_ms is ", deadline_ms,
+                           "; it must be the milliseconds from now, or 0 for none");
+  }
+  if (tenant.size() > kMaxTenantBytes) {
+    return InvalidArgument("the name of the tenant has ", tenant.size(), " bytes; it may have ",
+                           kMaxTenantBytes);
+  }
   return sampling.Validate();
 }
 
@@ -31,9 +43,9 @@ std::string_view FinishReasonName(FinishReason reason) {
   return "unknown";
 }
 
-Request::Request(RequestSpec spec, uint64_t arrival, int32_t max_context)
+Request::Request(RequestSpec spec, Rank rank, int32_t max_context)
     : spec_(std::move(spec)),
-      arrival_(arrival),
+      rank_(rank),
       num_prompt_(static_cast<int32_t>(spec_.prompt.size())),
       max_tokens_(static_cast<int32_t>(
           std::min<int64_t>(int64_t{num_prompt_} + spec_.max_new_tokens, max_context))),
@@ -55,6 +67,7 @@ void Request::Start(KvSequenceId sequence, int32_t matched) {
   state_ = RequestState::kRunning;
   sequence_ = sequence;
   computed_ = matched;
+  matched_tokens_ = matched;
 }
 
 void Request::Preempt() {
@@ -71,7 +84,14 @@ void Request::Advance(int32_t rows) {
   computed_ += rows;
 }
 
+void Request::SetDrafts(std::span<const int32_t> drafts) {
+  tokens_.resize(num_tokens());
+  tokens_.insert(tokens_.end(), drafts.begin(), drafts.end());
+  num_drafts_ = static_cast<int32_t>(drafts.size());
+}
+
 void Request::Append(int32_t token) {
+  QUIRE_CHECK_EQ(num_drafts_, 0) << "a token of request " << id() << " is drawn beside its drafts";
   QUIRE_CHECK_EQ(remaining(), 0) << "a token of request " << id() << " is drawn too early";
   tokens_.push_back(token);
   if (IsStop(token)) {

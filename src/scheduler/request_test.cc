@@ -17,7 +17,7 @@ RequestSpec Spec() {
 }
 
 Request Running(const RequestSpec& spec, int32_t max_context = 100) {
-  Request request(spec, 0, max_context);
+  Request request(spec, {}, max_context);
   request.Start(1, 0);
   return request;
 }

@@ -1,9 +1,11 @@
 #include "scheduler/scheduler.h"
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "base/check.h"
+#include "scheduler/preemption.h"
 #include "scheduler/step_builder.h"
 
 namespace quire {
@@ -15,6 +17,9 @@ Status ValidateAtLeastOne(const char* name, int32_t value) {
              ? OkStatus()
              : InvalidArgument("scheduler: ", name, " is ", value, "; it must be at least 1");
 }
+
+// A token drawn takes a step of its own, tokens of a prompt share one.
+constexpr int64_t kDrawnTokenCost = 2;
 
 int32_t PagesOf(int32_t tokens, int32_t page_size) {
   return (tokens + page_size - 1) / page_size;
@@ -33,8 +38,13 @@ Status SchedulerConfig::Validate() const {
   return OkStatus();
 }
 
-Scheduler::Scheduler(const SchedulerConfig& config, KvCache& cache)
-    : config_(config), cache_(cache) {
+Scheduler::Scheduler(const SchedulerConfig& config, KvCache& cache,
+                     std::unique_ptr<DraftSource> drafts)
+    : config_(config),
+      cache_(cache),
+      drafts_(std::move(drafts)),
+      queue_(MakeQueueOrder(config.queue_policy)),
+      forecast_(cache.page_size()) {
   QUIRE_CHECK(config.Validate().ok()) << config.Validate().message();
 }
 
@@ -44,10 +54,16 @@ Scheduler::~Scheduler() {
   }
 }
 
-Status Scheduler::Add(RequestSpec spec) {
+Status Scheduler::Add(RequestSpec spec, int64_t now_ms) {
   QUIRE_RETURN_IF_ERROR(spec.Validate());
   if (requests_.contains(spec.id)) {
     return InvalidArgument("request id ", spec.id, " is in use; choose another");
+  }
+  if (config_.queue_policy == QueuePolicy::kArrival &&
+      (spec.priority != 0 || spec.deadline_ms != 0)) {
+    return InvalidArgument("priority is ", spec.priority, " and deadline_ms ", spec.deadline_ms,
+                           ", but requests are served in order of arrival; leave them out or ",
+                           "choose another scheduling policy");
   }
   const auto prompt = static_cast<int64_t>(spec.prompt.size());
   if (prompt + 1 > config_.max_context) {
@@ -64,10 +80,12 @@ Status Scheduler::Add(RequestSpec spec) {
                            "or give the server more kv memory");
   }
   if (num_waiting() >= config_.max_waiting) {
-    return Unavailable("the queue is full with ", num_waiting(), " requests; try again later");
+    return ResourceExhausted("the queue is full with ", num_waiting(),
+                             " requests; try again later");
   }
-  auto request = std::make_unique<Request>(std::move(spec), next_arrival_++, config_.max_context);
-  waiting_.emplace(request->arrival(), request.get());
+  const Rank rank = RankOf(config_.queue_policy, spec, now_ms, next_arrival_++);
+  auto request = std::make_unique<Request>(std::move(spec), rank, config_.max_context);
+  queue_->Push(*request);
   requests_.emplace(request->id(), std::move(request));
   return OkStatus();
 }
@@ -85,7 +103,7 @@ bool Scheduler::Cancel(uint64_t id) {
   return true;
 }
 
-std::optional<Step> Scheduler::Schedule() {
+std::optional<Step> Scheduler::Schedule(int64_t now_ms) {
   QUIRE_CHECK(!step_in_flight_) << "schedule while step " << serial_ << " is in flight";
   if (requests_.empty()) {
     return std::nullopt;
@@ -93,9 +111,10 @@ std::optional<Step> Scheduler::Schedule() {
   Plan plan;
   PlanDecodes(plan);
   PlanPrefills(plan);
-  Admit(plan);
+  Admit(plan, now_ms);
   QUIRE_CHECK(!plan.requests.empty()) << "no progress with " << num_running() << " running and "
                                       << num_waiting() << " waiting requests";
+  PlanDrafts(plan);
   QUIRE_CHECK_LE(plan.rows, config_.step_token_budget);
   StepBuilder builder(++serial_, plan.requests.size(), plan.rows);
   for (const Request* request : plan.requests) {
@@ -124,35 +143,73 @@ void Scheduler::PlanPrefills(Plan& plan) {
   }
 }
 
-void Scheduler::Admit(Plan& plan) {
+void Scheduler::Admit(Plan& plan, int64_t now_ms) {
+  growths_.clear();
   // Followers are bounded, so that a long queue of like requests does not cost a long look.
-  while (!plan.preempted && !waiting_.empty() && plan.rows < config_.step_token_budget &&
+  while (!plan.preempted && plan.rows < config_.step_token_budget &&
          num_running() < config_.max_running && followers_.size() < config_.max_running) {
-    Request& request = *waiting_.begin()->second;
-    if (blocked_ && blocked_->id == request.id() && !PagesSuffice(request, blocked_->prefix)) {
+    Request* request = queue_->First(now_ms);
+    if (request == nullptr || blocked_ == request->id()) {
       return;
     }
-    const KvCache::Prefix prefix = cache_.Lookup(request.tokens());
-    if (const Request* leader = LeaderOf(request, prefix.tokens, plan)) {
-      waiting_.erase(waiting_.begin());
-      followers_.Add(request, *leader, SharedTokens(*leader, request));
+    const KvCache::Prefix prefix = cache_.Lookup(request->tokens());
+    if (const Request* leader = LeaderOf(*request, prefix.tokens, plan)) {
+      queue_->Remove(*request);
+      followers_.Add(*request, *leader, SharedTokens(*leader, *request));
       continue;
     }
-    if (!PagesSuffice(request, prefix)) {
-      blocked_ = {request.id(), prefix};
+    if (!PagesSuffice(*request, prefix)) {
+      blocked_ = request->id();
       return;
     }
-    waiting_.erase(waiting_.begin());
-    StartRequest(request);
-    Grow(request, ChunkOf(request, plan), plan);
+    queue_->Remove(*request);
+    StartRequest(*request);
+    Grow(*request, ChunkOf(*request, plan), plan);
   }
 }
 
 void Scheduler::StartRequest(Request& request) {
+  const bool first_start = request.state() == RequestState::kWaiting;
   const KvCache::Started started = cache_.StartSequence(request.tokens());
   request.Start(started.id, started.matched);
-  const auto younger = std::ranges::upper_bound(running_, request.arrival(), {}, &Request::arrival);
-  running_.insert(younger, &request);
+  if (first_start) {
+    queue_->Charge(request, request.remaining());
+  }
+  running_.insert(std::ranges::upper_bound(running_, request.rank(), {}, &Request::rank), &request);
+}
+
+void Scheduler::PlanDrafts(Plan& plan) {
+  int32_t rows = std::min(config_.max_draft_step_rows, config_.step_token_budget) - plan.rows;
+  if (drafts_ == nullptr || rows <= 0) {
+    return;
+  }
+  std::vector<DraftQuery> queries;
+  std::vector<Request*> requests;
+  for (Request* request : plan.requests) {
+    const int32_t left = request->max_generated() - request->num_generated() - 1;
+    const int32_t most =
+        request->remaining() == 1 ? std::min({request->draft_length().Next(), left, rows}) : 0;
+    if (most > 0) {
+      queries.push_back(
+          {.id = request->id(), .tokens = request->tokens(), .most = most, .drafts = {}});
+      requests.push_back(request);
+    }
+  }
+  drafts_->Propose(queries);
+  for (size_t i = 0; i < queries.size() && rows > 0; ++i) {
+    Request& request = *requests[i];
+    // Nothing is evicted for a guess.
+    const int64_t room = cache_.Table(request.sequence()).room_in_last_page() +
+                         int64_t{cache_.stats().free_pages} * cache_.page_size();
+    const auto count = static_cast<int32_t>(
+        std::min<int64_t>({static_cast<int64_t>(queries[i].drafts.size()), rows, room}));
+    request.SetDrafts(std::span(queries[i].drafts).first(count));
+    QUIRE_CHECK(cache_.Extend(request.sequence(), count));
+    request.set_scheduled_rows(1 + count);
+    plan.rows += count;
+    rows -= count;
+    totals_.drafted += count;
+  }
 }
 
 int32_t Scheduler::ChunkOf(const Request& request, const Plan& plan) const {
@@ -166,18 +223,18 @@ void Scheduler::Grow(Request& request, int32_t rows, Plan& plan) {
       rows = room;
       continue;
     }
-    if (running_.back() == &request) {
-      return;  // the youngest waits for the others to end
+    Request* victim = ChooseVictim(running_, request);
+    if (victim == nullptr) {
+      return;
     }
-    PreemptYoungest(plan);
+    Preempt(*victim, plan);
   }
   request.set_scheduled_rows(rows);
   plan.requests.push_back(&request);
   plan.rows += rows;
 }
 
-void Scheduler::PreemptYoungest(Plan& plan) {
-  Request& victim = *running_.back();
+void Scheduler::Preempt(Request& victim, Plan& plan) {
   if (victim.scheduled_rows() > 0) {
     plan.rows -= victim.scheduled_rows();
     std::erase(plan.requests, &victim);
@@ -187,14 +244,14 @@ void Scheduler::PreemptYoungest(Plan& plan) {
   LeaveRunning(victim);
   victim.Preempt();
   ReleaseFollowers(victim);
-  waiting_.emplace(victim.arrival(), &victim);
+  queue_->Push(victim);
   plan.preempted = true;
   ++totals_.preemptions;
 }
 
 void Scheduler::LeaveRunning(Request& request) {
   cache_.Release(request.sequence());
-  const auto place = std::ranges::lower_bound(running_, request.arrival(), {}, &Request::arrival);
+  const auto place = std::ranges::lower_bound(running_, request.rank(), {}, &Request::rank);
   QUIRE_CHECK(place != running_.end() && *place == &request);
   running_.erase(place);
   blocked_.reset();
@@ -202,7 +259,7 @@ void Scheduler::LeaveRunning(Request& request) {
 
 void Scheduler::ReleaseFollowers(const Request& leader) {
   for (Request* follower : followers_.Release(leader)) {
-    waiting_.emplace(follower->arrival(), follower);
+    queue_->Push(*follower);
   }
 }
 
@@ -212,7 +269,7 @@ const Request* Scheduler::LeaderOf(const Request& request, int32_t matched,
   if (!cache_.options().prefix_caching || end > request.num_tokens() - 1) {
     return nullptr;
   }
-  const auto shared = std::span(request.tokens()).first(end);
+  const auto shared = request.tokens().first(end);
   const auto leader = std::ranges::find_if(plan.requests, [&](const Request* other) {
     return other->computed() < end && other->num_tokens() >= end &&
            std::equal(shared.begin(), shared.end(), other->tokens().begin());
@@ -221,28 +278,40 @@ const Request* Scheduler::LeaderOf(const Request& request, int32_t matched,
 }
 
 int32_t Scheduler::SharedTokens(const Request& leader, const Request& follower) const {
-  const auto wanted = std::span(follower.tokens()).first(follower.num_tokens() - 1);
+  const auto wanted = follower.tokens().first(follower.num_tokens() - 1);
   const auto differ = std::ranges::mismatch(wanted, leader.tokens()).in1;
   const auto shared = static_cast<int32_t>(differ - wanted.begin());
   return shared - shared % cache_.page_size();
 }
 
-bool Scheduler::PagesSuffice(const Request& request, const KvCache::Prefix& prefix) const {
+bool Scheduler::PagesSuffice(const Request& request, const KvCache::Prefix& prefix) {
   if (running_.empty()) {
     return true;
   }
-  int64_t needed = prefix.cached_pages + PagesToCome(request, prefix.tokens / cache_.page_size());
-  for (const Request* running : running_) {
-    const int32_t tokens = running->computed() + running->scheduled_rows();
-    needed += PagesToCome(*running, PagesOf(tokens, cache_.page_size()));
+  if (growths_.empty()) {
+    ForecastRunning();
   }
-  return needed <= cache_.available_pages();
+  const int32_t matched = prefix.tokens / cache_.page_size();
+  Growth growth = forecast_.Of(request, matched, matched);
+  growth.known_pages += prefix.cached_pages;  // it takes them from the available ones
+  const auto place =
+      std::ranges::upper_bound(growths_, growth.to_come, std::greater<>(), &Growth::to_come);
+  const auto inserted = growths_.insert(place, growth);
+  if (forecast_.PeakPages(growths_) <= available_pages_) {
+    return true;
+  }
+  growths_.erase(inserted);
+  return false;
 }
 
-int32_t Scheduler::PagesToCome(const Request& request, int32_t pages_held) const {
-  const int32_t known = std::max(PagesOf(request.num_tokens(), cache_.page_size()), pages_held);
-  const int32_t last = PagesOf(request.max_kv_tokens(), cache_.page_size());
-  return known - pages_held + (last > known ? 1 : 0);
+void Scheduler::ForecastRunning() {
+  available_pages_ = cache_.available_pages();
+  for (const Request* running : running_) {
+    const int32_t tokens = running->computed() + running->scheduled_rows();
+    growths_.push_back(forecast_.Of(*running, PagesOf(tokens, cache_.page_size()),
+                                    running->matched_tokens() / cache_.page_size()));
+  }
+  std::ranges::sort(growths_, std::greater<>(), &Growth::to_come);
 }
 
 std::vector<TokenEvent> Scheduler::Commit(const Step& step, std::span<const SampledToken> sampled) {
@@ -250,31 +319,51 @@ std::vector<TokenEvent> Scheduler::Commit(const Step& step, std::span<const Samp
   QUIRE_CHECK_EQ(sampled.size(), step.batch.logit_rows.size());
   std::vector<TokenEvent> events;
   events.reserve(sampled.size());
-  size_t next_sample = 0;
+  size_t first = 0;
   for (size_t i = 0; i < step.sequences.size(); ++i) {
     Request& request = *in_flight_[i];
-    const bool samples = step.sequences[i].samples;
-    const SampledToken* token = samples ? &sampled[next_sample++] : nullptr;
-    const int32_t rows = request.scheduled_rows();
+    const Step::Sequence& sequence = step.sequences[i];
+    if (request.state() != RequestState::kFinished) {
+      const int32_t accepted =
+          sequence.num_samples > 0 ? AcceptedSamples(step, sequence, first, sampled) : 0;
+      CommitRows(request, sampled.subspan(first, accepted), first, events);
+    }
     request.set_scheduled_rows(0);
-    if (request.state() == RequestState::kFinished) {  // cancelled meanwhile
-      Retire(request);
-      continue;
-    }
-    request.Advance(rows);
-    PublishPages(request, rows);
-    if (token == nullptr) {
-      continue;
-    }
-    request.Append(token->token);
-    events.push_back(EventOf(request));
-    events.back().token = *token;
-    if (request.state() == RequestState::kFinished) {
+    first += sequence.num_samples;
+    if (request.state() == RequestState::kFinished) {  // now, or cancelled meanwhile
       Retire(request);
     }
   }
   in_flight_.clear();
   return events;
+}
+
+void Scheduler::CommitRows(Request& request, std::span<const SampledToken> accepted, size_t first,
+                           std::vector<TokenEvent>& events) {
+  const auto drafts = static_cast<int32_t>(request.drafts().size());
+  const int32_t before = request.computed();
+  request.SetDrafts({});
+  request.Advance(request.scheduled_rows() - drafts);
+  for (size_t i = 0; i < accepted.size(); ++i) {
+    if (i > 0) {
+      request.Advance(1);  // the draft, now its last token, is computed
+    }
+    request.Append(accepted[i].token);
+    events.push_back(EventOf(request));
+    events.back().token = accepted[i];
+    events.back().sample = static_cast<int32_t>(first + i);
+    queue_->Charge(request, kDrawnTokenCost);
+    if (request.state() == RequestState::kFinished) {
+      break;
+    }
+  }
+  if (drafts > 0) {
+    cache_.Truncate(request.sequence(), request.computed());
+    const auto right = static_cast<int32_t>(accepted.size()) - 1;
+    request.draft_length().Observe(drafts, right);
+    totals_.accepted += right;
+  }
+  PublishPages(request, request.computed() - before);
 }
 
 void Scheduler::PublishPages(const Request& request, int32_t new_rows) {
@@ -311,7 +400,13 @@ void Scheduler::Retire(Request& request) {
     LeaveRunning(request);
     ReleaseFollowers(request);
   } else if (!followers_.Remove(request)) {
-    waiting_.erase(request.arrival());
+    queue_->Remove(request);
+  }
+  if (request.num_generated() > 0) {
+    forecast_.Observe(request.num_generated(), request.max_generated());
+  }
+  if (drafts_ != nullptr) {
+    drafts_->Forget(request.id());
   }
   ++totals_.finished;
   requests_.erase(request.id());
@@ -348,7 +443,7 @@ Status Scheduler::CheckInvariants() const {
                            request->computed(), " tokens, but its table holds ", length);
     }
   }
-  if (!std::ranges::is_sorted(running_, {}, &Request::arrival)) {
+  if (!std::ranges::is_sorted(running_, {}, &Request::rank)) {
     return InternalError("scheduler: running requests are out of order");
   }
   return OkStatus();

@@ -1,9 +1,8 @@
 // Scheduler: which tokens of which requests the next step computes. A pure state machine: no
-// threads, no time, no device, so a seed replays any run of it.
+// threads, no clock, no device, so a seed replays any run of it.
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -12,7 +11,10 @@
 
 #include "base/status.h"
 #include "kv_cache/kv_cache.h"
+#include "scheduler/draft_source.h"
+#include "scheduler/growth_forecast.h"
 #include "scheduler/prefix_followers.h"
+#include "scheduler/queue_order.h"
 #include "scheduler/request.h"
 #include "scheduler/step.h"
 
@@ -24,6 +26,9 @@ struct SchedulerConfig {
   int32_t max_prefill_chunk = 512;  // rows of one request in a step
   int32_t max_context = 2048;       // tokens of a request, prompt and generated
   int32_t max_waiting = 4096;       // requests in the queue
+  QueuePolicy queue_policy = QueuePolicy::kArrival;
+  // Drafts are verified while a step has no more rows than this: so many cost little more than one.
+  int32_t max_draft_step_rows = 8;
 
   // Errors: invalid_argument naming the field and its value.
   Status Validate() const;
@@ -37,20 +42,22 @@ struct SchedulerStats {
   int64_t computed_rows = 0;
   int64_t preemptions = 0;
   int64_t finished = 0;  // cancelled and failed ones included
+  int64_t drafted = 0;   // tokens proposed and verified
+  int64_t accepted = 0;  // of those, right
 };
 
-// Continuous batching in order of arrival. A step takes one row of each running request that only
-// lacks its last token, then prefill chunks, then admits waiting requests, all oldest first, up to
-// the token budget.
+// Continuous batching. A step takes one row of each running request that only lacks its last token,
+// then prefill chunks, both in order of rank (RankOf), then admits waiting requests in the order of
+// the queue (QueueOrder), up to the token budget. What is left of max_draft_step_rows goes to
+// drafts.
 //
-// Admission: a request starts when the pages of its whole prompt, and one page of growth for every
-// running request that can still grow by one, can be had beside what running prefills still lack;
-// when nothing runs it starts at once. A request whose next whole page is just being computed for
-// another one waits for it.
-// When pages run out: cached pages go first (KvCache), then the youngest running request is
-// preempted for an older one; it keeps its place in the order of arrival. The oldest request can
+// Admission: a request starts when the pages suffice for the forecast peak of all that run and of
+// itself (GrowthForecast); when nothing runs it starts at once. A request whose next whole page is
+// just being computed for another one follows that one (PrefixFollowers).
+// When pages run out: cached pages go first (KvCache), then the running request of the last rank is
+// preempted for one before it (ChooseVictim) and queues again with its rank. The first by rank can
 // have every page, and Add refuses what could not fit alone, so every step computes at least one
-// row of the oldest: no deadlock.
+// row of the first that runs: no deadlock.
 //
 // A request is admitted only into a step that has a row for it and for all running ones that can
 // have pages, so there are never more running requests than the budget has rows: decode rows always
@@ -61,33 +68,35 @@ struct SchedulerStats {
 class Scheduler {
  public:
   // REQUIRES: config.Validate() is OK. `cache` outlives the scheduler, which alone starts sequences
-  // in it.
-  Scheduler(const SchedulerConfig& config, KvCache& cache);
+  // in it. With `drafts` it speculates; answers are the same.
+  Scheduler(const SchedulerConfig& config, KvCache& cache,
+            std::unique_ptr<DraftSource> drafts = nullptr);
   ~Scheduler();  // gives all pages back
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
-  // Queues a request. Errors: invalid_argument (RequestSpec::Validate; id in use; prompt and one
-  // token longer than the context; a length that the whole pool cannot hold), unavailable (the
-  // queue is full).
-  Status Add(RequestSpec spec);
+  // Queues a request. `now_ms` is any clock that does not go back. Errors: invalid_argument
+  // (RequestSpec::Validate; id in use; prompt and one token longer than the context; a length that
+  // the whole pool cannot hold; a priority or deadline where requests go by arrival),
+  // resource_exhausted (the queue is full).
+  Status Add(RequestSpec spec, int64_t now_ms);
 
   // Ends a request; no event of it follows. Its pages are given back at once, or when the step in
   // flight that computes it is committed or abandoned. False if there is no such request.
   bool Cancel(uint64_t id);
 
   // The next step; none if no request is left. REQUIRES: no step is in flight.
-  std::optional<Step> Schedule();
+  std::optional<Step> Schedule(int64_t now_ms);
 
   // The step has run: its KV is written and `sampled` holds one token per entry of
-  // batch.logit_rows. Returns one event per token of a request that is not cancelled, in the order
-  // of the step.
+  // batch.logit_rows. Returns one event per token, in the order of the step, of requests that are
+  // not cancelled; tokens behind a wrong draft have none.
   std::vector<TokenEvent> Commit(const Step& step, std::span<const SampledToken> sampled);
 
   // The step failed and its KV is unknown: its requests end with kError, nothing of it is shared.
   std::vector<TokenEvent> Abandon(const Step& step);
 
-  int32_t num_waiting() const { return static_cast<int32_t>(waiting_.size()) + followers_.size(); }
+  int32_t num_waiting() const { return queue_->size() + followers_.size(); }
   int32_t num_running() const { return static_cast<int32_t>(running_.size()); }
   bool idle() const { return requests_.empty(); }
   SchedulerStats stats() const;
@@ -106,19 +115,21 @@ class Scheduler {
 
   void PlanDecodes(Plan& plan);
   void PlanPrefills(Plan& plan);
-  void Admit(Plan& plan);
+  void Admit(Plan& plan, int64_t now_ms);
   int32_t ChunkOf(const Request& request, const Plan& plan) const;
-  // Extends the request's table by up to `rows`, preempting younger requests if it cannot have even
-  // one, and plans what it got.
+  // Extends the request's table by up to `rows`, preempting requests that rank after it if it
+  // cannot have even one, and plans what it got.
   void Grow(Request& request, int32_t rows, Plan& plan);
-  void PreemptYoungest(Plan& plan);
+  void Preempt(Request& victim, Plan& plan);
   // The request of the plan that computes the page which `request` needs next, if any does.
   const Request* LeaderOf(const Request& request, int32_t matched, const Plan& plan) const;
   // The whole pages, in tokens, with which both begin and that the follower can take.
   int32_t SharedTokens(const Request& leader, const Request& follower) const;
-  bool PagesSuffice(const Request& request, const KvCache::Prefix& prefix) const;
-  // Pages that the request still needs: for its known tokens, and one to grow if it can.
-  int32_t PagesToCome(const Request& request, int32_t pages_held) const;
+  // Adds drafts to decode rows, as far as rows and free pages that nobody else needs now go.
+  void PlanDrafts(Plan& plan);
+  // Whether the pages for the request and for all that run suffice to the forecast ends.
+  bool PagesSuffice(const Request& request, const KvCache::Prefix& prefix);
+  void ForecastRunning();
   // Gives its pages back, with its place among the running ones.
   void LeaveRunning(Request& request);
   // The waiting requests that wait for `leader` alone queue up again.
@@ -126,6 +137,9 @@ class Scheduler {
 
   void StartRequest(Request& request);
   void EndStep(const Step& step);
+  // Its rows are computed; `accepted` are the tokens drawn that count, from number `first` on.
+  void CommitRows(Request& request, std::span<const SampledToken> accepted, size_t first,
+                  std::vector<TokenEvent>& events);
   void PublishPages(const Request& request, int32_t new_rows);
   // Gives the request's pages back and forgets it.
   void Retire(Request& request);
@@ -133,22 +147,22 @@ class Scheduler {
 
   SchedulerConfig config_;
   KvCache& cache_;
+  std::unique_ptr<DraftSource> drafts_;                              // may be nullptr
   std::unordered_map<uint64_t, std::unique_ptr<Request>> requests_;  // by id; not finished ones
-  std::map<uint64_t, Request*> waiting_;                             // by arrival
+  std::unique_ptr<QueueOrder> queue_;                                // of those that wait
   PrefixFollowers followers_;      // waiting too, until their leaders have computed what they share
-  std::vector<Request*> running_;  // ascending arrival
+  std::vector<Request*> running_;  // ascending rank
   uint64_t next_arrival_ = 0;
   uint64_t serial_ = 0;
   bool step_in_flight_ = false;
   std::vector<Request*> in_flight_;  // of the step in flight, in its order
-  // The request that did not fit the last time, with the prefix that it had; none once a request
-  // has given pages back.
-  struct Blocked {
-    uint64_t id;
-    KvCache::Prefix prefix;
-  };
-  std::optional<Blocked> blocked_;
-  SchedulerStats totals_;  // the counters since the start
+  GrowthForecast forecast_;
+  // Of the running requests, for PeakPages, with the pages available when it was made; made by the
+  // first request of a step that would start.
+  std::vector<Growth> growths_;
+  int32_t available_pages_ = 0;
+  std::optional<uint64_t> blocked_;  // the request that did not fit when pages last came back
+  SchedulerStats totals_;            // the counters since the start
 };
 
 }  // namespace quire

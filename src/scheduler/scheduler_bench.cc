@@ -52,12 +52,12 @@ struct Load {
         RunStep();
         RunStep();
       }
-      QUIRE_CHECK(scheduler.Add(Spec(static_cast<uint64_t>(i), mode.output)).ok());
+      QUIRE_CHECK(scheduler.Add(Spec(static_cast<uint64_t>(i), mode.output), 0).ok());
     }
   }
 
   void RunStep() {
-    const std::optional<Step> step = scheduler.Schedule();
+    const std::optional<Step> step = scheduler.Schedule(0);
     sampled.resize(step->batch.logit_rows.size());
     benchmark::DoNotOptimize(scheduler.Commit(*step, sampled));
   }

@@ -37,7 +37,7 @@ class SchedulerTest : public testing::Test {
     return spec;
   }
   void Add(const RequestSpec& spec) {
-    const Status status = scheduler_->Add(spec);
+    const Status status = scheduler_->Add(spec, 0);
     ASSERT_TRUE(status.ok()) << status.message();
   }
 
@@ -57,7 +57,7 @@ class SchedulerTest : public testing::Test {
 
   // (request, rows) of the next step, which is run.
   std::vector<std::pair<uint64_t, int32_t>> RunStep() {
-    const std::optional<Step> step = scheduler_->Schedule();
+    const std::optional<Step> step = scheduler_->Schedule(0);
     std::vector<std::pair<uint64_t, int32_t>> rows;
     if (step) {
       for (const Step::Sequence& sequence : step->sequences) {
@@ -68,6 +68,16 @@ class SchedulerTest : public testing::Test {
     return rows;
   }
 
+  // Requests end after the first of many tokens, so the scheduler forecasts that others do too.
+  void LearnThatAnswersAreShort() {
+    RequestSpec spec = Spec(9999, 1, 9);
+    spec.stop_token_ids = {7};
+    for (int i = 0; i < 200; ++i) {
+      Add(spec);
+      RunStep();
+    }
+  }
+
   std::optional<KvCache> cache_;
   std::optional<Scheduler> scheduler_;
   std::vector<TokenEvent> last_events_;
@@ -76,7 +86,7 @@ class SchedulerTest : public testing::Test {
 TEST_F(SchedulerTest, AnIdleSchedulerHasNoStep) {
   Make({}, {.page_size = 16, .num_pages = 8});
   EXPECT_TRUE(scheduler_->idle());
-  EXPECT_FALSE(scheduler_->Schedule().has_value());
+  EXPECT_FALSE(scheduler_->Schedule(0).has_value());
 }
 
 TEST_F(SchedulerTest, RunsARequestToItsEnd) {
@@ -183,24 +193,24 @@ TEST_F(SchedulerTest, AFinishedHistoryIsFoundByTheNextTurn) {
 
 TEST_F(SchedulerTest, RefusesWhatCanNeverRun) {
   Make({.max_context = 50}, {.page_size = 4, .num_pages = 8});
-  Status status = scheduler_->Add(Spec(1, 0, 1));
+  Status status = scheduler_->Add(Spec(1, 0, 1), 0);
   EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
-  status = scheduler_->Add(Spec(1, 50, 1));
+  status = scheduler_->Add(Spec(1, 50, 1), 0);
   EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
   EXPECT_THAT(status.message(), HasSubstr("50 tokens"));
-  status = scheduler_->Add(Spec(1, 30, 4));
+  status = scheduler_->Add(Spec(1, 30, 4), 0);
   EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
   EXPECT_THAT(status.message(), HasSubstr("33 tokens"));
   EXPECT_THAT(status.message(), HasSubstr("32"));
   Add(Spec(1, 30, 3));
-  EXPECT_EQ(scheduler_->Add(Spec(1, 3, 3)).code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(scheduler_->Add(Spec(1, 3, 3), 0).code(), StatusCode::kInvalidArgument);
 }
 
-TEST_F(SchedulerTest, AFullQueueIsUnavailable) {
+TEST_F(SchedulerTest, AFullQueueRefuses) {
   Make({.max_waiting = 2}, {.page_size = 4, .num_pages = 8});
   Add(Spec(1, 3, 3));
   Add(Spec(2, 3, 3));
-  EXPECT_EQ(scheduler_->Add(Spec(3, 3, 3)).code(), StatusCode::kUnavailable);
+  EXPECT_EQ(scheduler_->Add(Spec(3, 3, 3), 0).code(), StatusCode::kResourceExhausted);
   RunStep();
   Add(Spec(3, 3, 3));
 }
@@ -227,8 +237,8 @@ TEST_F(SchedulerTest, ConfigIsChecked) {
 TEST_F(SchedulerTest, OneStepAtATime) {
   Make({}, {.page_size = 4, .num_pages = 8});
   Add(Spec(1, 6, 3));
-  const std::optional<Step> step = scheduler_->Schedule();
-  EXPECT_DEATH(scheduler_->Schedule(), "in flight");
+  const std::optional<Step> step = scheduler_->Schedule(0);
+  EXPECT_DEATH(scheduler_->Schedule(0), "in flight");
   Commit(*step);
   EXPECT_DEATH(Commit(*step), "ends twice");
 }
@@ -269,6 +279,7 @@ TEST_F(SchedulerTest, ARequestThatDoesNotFitBesideOthersWaits) {
 
 TEST_F(SchedulerTest, TheYoungestIsPreemptedAndComesBackWithItsTokens) {
   Make({}, {.page_size = 2, .num_pages = 6});
+  LearnThatAnswersAreShort();
   Add(Spec(1, 2, 9));
   Add(Spec(2, 2, 9));
   std::map<uint64_t, int32_t> drawn;
@@ -317,7 +328,7 @@ TEST_F(SchedulerTest, CancelInFlightFreesPagesAtTheCommit) {
   Make({}, {.page_size = 4, .num_pages = 8, .prefix_caching = false});
   Add(Spec(1, 6, 9));
   Add(Spec(2, 6, 9));
-  const std::optional<Step> step = scheduler_->Schedule();
+  const std::optional<Step> step = scheduler_->Schedule(0);
   EXPECT_TRUE(scheduler_->Cancel(1));
   EXPECT_FALSE(scheduler_->Cancel(1));
   EXPECT_EQ(cache_->stats().owned_pages, 4);
@@ -331,7 +342,7 @@ TEST_F(SchedulerTest, AFailedStepEndsItsRequestsAndSharesNothing) {
   Make({.max_running = 1}, {.page_size = 4, .num_pages = 8});
   Add(Spec(1, 9, 9));
   Add(Spec(2, 6, 9));
-  const std::optional<Step> step = scheduler_->Schedule();
+  const std::optional<Step> step = scheduler_->Schedule(0);
   const std::vector<TokenEvent> events = scheduler_->Abandon(*step);
   ASSERT_EQ(events.size(), 1);
   EXPECT_EQ(events[0].id, 1);

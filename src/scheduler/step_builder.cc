@@ -26,12 +26,12 @@ StepBuilder::StepBuilder(uint64_t serial, size_t sequences, size_t rows) {
 
 void StepBuilder::Add(const Request& request, const PageTable& table, int32_t rows) {
   QUIRE_CHECK_GE(rows, 1);
-  QUIRE_CHECK_LE(rows, request.remaining());
+  QUIRE_CHECK_LE(rows, request.remaining() + static_cast<int32_t>(request.drafts().size()));
   QUIRE_CHECK_EQ(table.length(), request.computed() + rows);
   Batch& batch = step_.batch;
   const int32_t first_row = batch.num_tokens();
   for (int32_t position = request.computed(); position < table.length(); ++position) {
-    batch.tokens.push_back(request.tokens()[position]);
+    batch.tokens.push_back(request.tokens_and_drafts()[position]);
     batch.positions.push_back(position);
     batch.slot_mapping.push_back(table.SlotOf(position));
   }
@@ -40,14 +40,16 @@ void StepBuilder::Add(const Request& request, const PageTable& table, int32_t ro
   batch.max_pages = std::max(batch.max_pages, static_cast<int32_t>(table.pages().size()));
   tables_.push_back(&table);
 
-  const bool samples = rows == request.remaining();
+  const int32_t samples = std::max(0, rows - request.remaining() + 1);
   step_.sequences.push_back(
-      {.id = request.id(), .first_row = first_row, .num_rows = rows, .samples = samples});
-  if (samples) {
-    batch.logit_rows.push_back(batch.num_tokens() - 1);
+      {.id = request.id(), .first_row = first_row, .num_rows = rows, .num_samples = samples});
+  for (int32_t i = 0; i < samples; ++i) {
+    batch.logit_rows.push_back(batch.num_tokens() - samples + i);
     step_.sampling.push_back(request.sampling());
-    step_.sample_positions.push_back(request.num_generated());
-    step_.history.push_back({request.prompt(), request.output()});
+    step_.sample_positions.push_back(request.num_generated() + i);
+    step_.history.push_back(
+        {request.prompt(),
+         request.tokens_and_drafts().subspan(request.num_prompt(), request.num_generated() + i)});
   }
 }
 

@@ -14,8 +14,9 @@ class StepBuilder {
   // `sequences` and `rows` are how many are expected.
   StepBuilder(uint64_t serial, size_t sequences, size_t rows);
 
-  // Adds the next `rows` tokens of `request`, whose KV goes to the end of `table`.
-  // REQUIRES: table.length() == request.computed() + rows, 1 <= rows <= request.remaining().
+  // Adds the next `rows` tokens and drafts of `request`, whose KV goes to the end of `table`.
+  // REQUIRES: table.length() == request.computed() + rows, 1 <= rows <= request.remaining() and
+  // its drafts.
   void Add(const Request& request, const PageTable& table, int32_t rows);
 
   // The step; REQUIRES: at least one Add.

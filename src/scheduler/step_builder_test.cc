@@ -13,7 +13,7 @@ using ::testing::ElementsAre;
 // A request whose first `computed` tokens are in `table`, which then takes `rows` more.
 Request Prepare(const RequestSpec& spec, PageTable& table, PagePool& pool, int32_t computed,
                 int32_t rows) {
-  Request request(spec, 0, 1000);
+  Request request(spec, {}, 1000);
   request.Start(1, 0);
   request.Advance(computed);
   table.Extend(computed + rows, pool);
@@ -52,8 +52,8 @@ TEST(StepBuilder, MixesDecodeRowsAndPrefillChunks) {
   ASSERT_EQ(step.sampling.size(), 1);
   EXPECT_EQ(step.sampling[0].seed, 77);
   EXPECT_THAT(step.sample_positions, ElementsAre(0));
-  EXPECT_TRUE(step.sequences[0].samples);
-  EXPECT_FALSE(step.sequences[1].samples);
+  EXPECT_EQ(step.sequences[0].num_samples, 1);
+  EXPECT_EQ(step.sequences[1].num_samples, 0);
   EXPECT_EQ(step.sequences[1].id, 2);
   EXPECT_EQ(step.sequences[1].first_row, 1);
   EXPECT_EQ(step.sequences[1].num_rows, 3);
@@ -64,7 +64,7 @@ TEST(StepBuilder, TheDrawCounterIsTheNumberOfTokensDrawn) {
   RequestSpec spec;
   spec.prompt = {1, 2};
   spec.max_new_tokens = 5;
-  Request request(spec, 0, 1000);
+  Request request(spec, {}, 1000);
   request.Start(1, 0);
   request.Advance(2);
   request.Append(3);

@@ -117,6 +117,7 @@ void HandleChatCompletions(ServerContext& context, const HttpRequest& request,
     return responder->Send(ApiErrorResponse(error));
   }
   GenerationPlan plan;
+  plan.tenant = TenantOf(request, chat.fields);
   plan.fields = std::move(chat.fields);
   plan.prompts.push_back({*std::move(tokens), ""});
   plan.prompt_field = "messages";

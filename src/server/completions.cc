@@ -118,6 +118,7 @@ void HandleCompletions(ServerContext& context, const HttpRequest& request,
   }
   const Tokenizer& tokenizer = *context.engine.model().tokenizer;
   GenerationPlan plan;
+  plan.tenant = TenantOf(request, completion.fields);
   plan.fields = std::move(completion.fields);
   for (CompletionPrompt& prompt : completion.prompts) {
     plan.prompts.push_back(EncodePrompt(tokenizer, std::move(prompt), completion.echo));

@@ -62,6 +62,18 @@ TEST_F(CompletionsTest, SeveralPromptsTimesN) {
             "bc1");
 }
 
+TEST_F(CompletionsTest, PriorityAndTenantReachTheScheduler) {
+  EXPECT_EQ(
+      Complete({{"prompt", "a"}, {"priority", -3}, {"deadline_ms", 250}, {"user", "ann"}}).status,
+      200);
+  const RequestSpec first = engine_.WaitForRequest(0);
+  EXPECT_EQ(first.priority, -3);
+  EXPECT_EQ(first.deadline_ms, 250);
+  EXPECT_EQ(first.tenant, "user ann");
+  EXPECT_EQ(Complete({{"prompt", "a"}, {"user", std::string(1000, 'x')}}).status, 200);
+  EXPECT_EQ(engine_.WaitForRequest(1).tenant.size(), kMaxTenantBytes);
+}
+
 TEST_F(CompletionsTest, EchoPutsThePromptFirst) {
   EXPECT_EQ(
       ParseTestJson(Complete({{"prompt", "say "}, {"echo", true}}).body)["choices"][0]["text"],

@@ -109,6 +109,9 @@ RequestSpec Generation::MakeSpec(size_t prompt, int32_t index_in_prompt) const {
   spec.max_new_tokens = std::min(room, wanted);
   // ignore_eos is about the model's own end tokens; the client's still end the answer.
   spec.stop_token_ids = fields.ignore_eos ? fields.stop_token_ids : StopTokens();
+  spec.priority = fields.priority;
+  spec.deadline_ms = fields.deadline_ms;
+  spec.tenant = plan_.tenant;
   spec.ignore_eos = fields.ignore_eos && fields.stop_token_ids.empty();
   return spec;
 }
@@ -383,6 +386,13 @@ std::optional<ApiError> CheckModel(const ServerContext& context, const std::stri
   error.param = "model";
   error.code = "model_not_found";
   return error;
+}
+
+std::string TenantOf(const HttpRequest& request, const GenerationFields& fields) {
+  std::string tenant =
+      request.api_key.empty() ? StrCat("user ", fields.user) : StrCat("key ", request.api_key);
+  tenant.resize(std::min(tenant.size(), kMaxTenantBytes));
+  return tenant;
 }
 
 void StartGeneration(ServerContext& context, GenerationPlan plan,

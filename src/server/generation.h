@@ -78,6 +78,7 @@ struct GenerationPlan {
   std::string_view prompt_field;              // what errors about a prompt name
   std::optional<int32_t> default_max_tokens;  // absent: the rest of the context
   std::string id_prefix;                      // "chatcmpl-"
+  std::string tenant;                         // whose share the answer counts to
   std::unique_ptr<AnswerFormat> format;
 };
 
@@ -86,6 +87,10 @@ std::optional<ApiError> CheckReady(const ServerContext& context);
 
 // 404 unless `model` is empty, "default" or the loaded model's id.
 std::optional<ApiError> CheckModel(const ServerContext& context, const std::string& model);
+
+// Whom a request counts to where tenants share the engine: its API key, or without one its field
+// "user".
+std::string TenantOf(const HttpRequest& request, const GenerationFields& fields);
 
 // Runs `plan` and answers. A prompt that is empty, has a token outside of the vocabulary or leaves
 // no room in the context is a 400; max_tokens beyond the context's end is cut to it. The choice i

@@ -4,6 +4,8 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "engine/engine_client.h"
+
 namespace quire {
 
 namespace {
@@ -90,6 +92,16 @@ void ReadStream(FieldReader& reader, GenerationFields& fields) {
   if (!inner.ok()) reader.Fail("stream_options", inner.error().message, inner.error().code);
 }
 
+void ReadScheduling(FieldReader& reader, GenerationFields& fields) {
+  int64_t priority = 0;
+  reader.Integer("priority", kHighestPriority, kLowestPriority, &priority);
+  fields.priority = static_cast<int32_t>(priority);
+  int64_t deadline_ms = 0;
+  reader.Integer("deadline_ms", 0, kInt32Max, &deadline_ms);
+  fields.deadline_ms = static_cast<int32_t>(deadline_ms);
+  reader.Text("user", &fields.user);
+}
+
 void RefuseUnsupported(FieldReader& reader) {
   const Json none = Json::array();
   const Json empty = Json::object();
@@ -133,6 +145,7 @@ GenerationFields ReadGenerationFields(FieldReader& reader) {
   ReadStop(reader, fields);
   ReadLength(reader, fields);
   reader.Boolean("ignore_eos", &fields.ignore_eos);
+  ReadScheduling(reader, fields);
   RefuseUnsupported(reader);
   // Picking the best of several is left out, but asking for as many as are returned changes
   // nothing.

@@ -27,6 +27,9 @@ struct GenerationFields {
   std::vector<int32_t> stop_token_ids;
   std::optional<int32_t> max_tokens;
   bool ignore_eos = false;
+  int32_t priority = 0;
+  int32_t deadline_ms = 0;
+  std::string user;
 };
 
 // Reads and checks them; errors are left in `reader`. What a well-known field asks for and this

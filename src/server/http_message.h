@@ -14,6 +14,7 @@ struct HttpRequest {
   std::string method;       // upper case, as sent
   std::string path;         // of the target, percent-decoded, without the query
   std::string body;         // whole, transfer coding removed
+  std::string api_key;      // of "Authorization: Bearer ...", empty without; not checked
   bool keep_alive = false;  // the client wants the connection kept
   bool http11 = true;       // false: HTTP/1.0, which knows no chunked coding
 };

@@ -11,6 +11,17 @@ namespace quire {
 
 namespace http = boost::beast::http;
 
+namespace {
+
+std::string BearerToken(boost::beast::string_view authorization) {
+  constexpr boost::beast::string_view kScheme = "Bearer ";
+  if (!boost::beast::iequals(authorization.substr(0, kScheme.size()), kScheme)) return "";
+  authorization.remove_prefix(kScheme.size());
+  return std::string(authorization.data(), authorization.size());
+}
+
+}  // namespace
+
 struct HttpParser::Impl {
   http::request_parser<http::string_body> parser;
 };
@@ -91,6 +102,7 @@ HttpRequest HttpParser::Take() {
   request.method = std::string(message.method_string());
   const std::string_view target(message.target().data(), message.target().size());
   request.path = PercentDecode(target.substr(0, target.find_first_of("?#")));
+  request.api_key = BearerToken(message[http::field::authorization]);
   request.keep_alive = message.keep_alive();
   request.http11 = message.version() >= 11;
   request.body = std::move(message.body());

@@ -46,6 +46,22 @@ TEST(HttpParserTest, KeepAliveFollowsVersionAndHeader) {
   }
 }
 
+TEST(HttpParserTest, TakesTheApiKey) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"Authorization: Bearer sk-1 2", "sk-1 2"},
+      {"authorization: bearer k", "k"},
+      {"Authorization: Basic k", ""},
+      {"Authorization: Bear", ""},
+      {"Host: h", ""},
+  };
+  for (const auto& [header, key] : cases) {
+    HttpParser parser(1024, 1024);
+    std::string input = StrCat("GET / HTTP/1.1\r\n", header, "\r\n\r\n");
+    ASSERT_EQ(parser.Feed(input), State::kDone) << header;
+    EXPECT_EQ(parser.Take().api_key, key) << header;
+  }
+}
+
 // Two requests, cut at every place and fed byte by byte, give the same two requests.
 TEST(HttpParserTest, EveryCutGivesTheSame) {
   const std::string both = StrCat(kPost, kChunked);

@@ -67,6 +67,8 @@ TEST(RequestErrorsTest, OutOfRangeNamesTheRange) {
       {R"({"min_p":-1})", "min_p", "at least 0"},
       {R"({"top_k":-2})", "top_k", "from -1 to 2147483647"},
       {R"({"n":0})", "n", "from 1 to 128"},
+      {R"({"priority":11})", "priority", "from -10 to 10"},
+      {R"({"deadline_ms":-1})", "deadline_ms", "from 0 to 2147483647"},
       {R"({"n":129})", "n", "from 1 to 128"},
       {R"({"n":1.5})", "n", "is 1.5"},
       {R"({"max_tokens":0})", "max_tokens", "from 1 to"},

@@ -77,6 +77,10 @@ void AddEngineFamilies(const EngineStats& stats, std::vector<MetricFamily>& fami
       {{"quire_prefix_cache_hit_tokens_total", "Prompt tokens found in the prefix cache"},
        stats.prefix_hit_tokens},
       {{"quire_preemptions_total", "Requests that lost their pages to another"}, stats.preemptions},
+      {{"quire_drafted_tokens_total", "Tokens that speculative decoding proposed and verified"},
+       stats.drafted_tokens},
+      {{"quire_accepted_draft_tokens_total", "Proposed tokens that were right"},
+       stats.accepted_tokens},
       {{"quire_engine_requests_finished_total", "Requests that the engine has finished"},
        stats.requests_finished},
   };

@@ -1,5 +1,5 @@
 // A request's logits depend on its own tokens alone: alone or among others, any chunking, page size
-// and thread count, cold or from the prefix cache, preempted or not.
+// and thread count, cold or from the prefix cache, preempted or not, with drafts and without.
 #include <gtest/gtest.h>
 
 #include "base/test_seed.h"
@@ -10,7 +10,7 @@ namespace {
 
 constexpr size_t kRequests = 16;
 constexpr int kPlansPerModel = QUIRE_PLANS_PER_MODEL;
-// So many random plans surely meet a preemption and a cached prefix.
+// So many random plans surely meet a preemption, a cached prefix and drafts, right and wrong.
 constexpr int kPlansThatMeetAll = 100;
 
 void ExpectPrefixOf(const Trace& found, const Trace& whole, const ExactnessPlan::Arrival& arrival) {
@@ -30,6 +30,8 @@ void RunPlans(const std::string& model_path, DType kv_dtype, int plans, uint64_t
   const Workload workload(model_path, kv_dtype, kRequests, random);
   uint64_t preemptions = 0;
   uint64_t cached_tokens = 0;
+  uint64_t drafted_tokens = 0;
+  uint64_t accepted_tokens = 0;
   for (int i = 0; i < plans; ++i) {
     const ExactnessPlan plan = workload.DrawPlan(random);
     SCOPED_TRACE(StrCat("plan ", i, ": ", Describe(plan)));
@@ -40,13 +42,20 @@ void RunPlans(const std::string& model_path, DType kv_dtype, int plans, uint64_t
     }
     preemptions += served.preemptions;
     cached_tokens += served.cached_tokens;
+    drafted_tokens += served.drafted_tokens;
+    accepted_tokens += served.accepted_tokens;
   }
-  std::printf("%d plans, %llu preemptions, %llu tokens from the prefix cache\n", plans,
-              static_cast<unsigned long long>(preemptions),
-              static_cast<unsigned long long>(cached_tokens));
+  std::printf(
+      "%d plans, %llu preemptions, %llu tokens from the prefix cache, %llu of %llu drafts right\n",
+      plans, static_cast<unsigned long long>(preemptions),
+      static_cast<unsigned long long>(cached_tokens),
+      static_cast<unsigned long long>(accepted_tokens),
+      static_cast<unsigned long long>(drafted_tokens));
   if (plans < kPlansThatMeetAll) return;
   EXPECT_GT(preemptions, 0u) << "no plan preempted: the plans test too little";
   EXPECT_GT(cached_tokens, 0u) << "no plan hit the prefix cache: the plans test too little";
+  EXPECT_GT(accepted_tokens, 0u) << "no draft was right: the plans test too little";
+  EXPECT_GT(drafted_tokens, accepted_tokens) << "no draft was wrong: the plans test too little";
 }
 
 TEST(Exactness, SmolLm2Plans) {

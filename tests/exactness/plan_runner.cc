@@ -54,6 +54,8 @@ EngineOptions OptionsOf(const ExactnessPlan& plan, const std::string& model_path
   options.step_token_budget = plan.step_token_budget;
   options.max_running = plan.max_running;
   options.prefix_cache = plan.prefix_cache;
+  options.speculative = plan.speculative;
+  options.queue_policy = plan.queue_policy;
   return options;
 }
 
@@ -70,10 +72,12 @@ int64_t KvBytes(const std::string& model_path, int64_t tokens, const EngineOptio
 }  // namespace
 
 std::string Describe(const ExactnessPlan& plan) {
-  std::string text = StrCat("page ", plan.page_size, ", threads ", plan.threads, ", chunk ",
-                            plan.max_prefill_chunk, ", budget ", plan.step_token_budget,
-                            ", running ", plan.max_running, ", kv tokens ", plan.kv_tokens,
-                            ", prefix cache ", plan.prefix_cache, ", requests");
+  std::string text =
+      StrCat("page ", plan.page_size, ", threads ", plan.threads, ", chunk ",
+             plan.max_prefill_chunk, ", budget ", plan.step_token_budget, ", running ",
+             plan.max_running, ", kv tokens ", plan.kv_tokens, ", prefix cache ", plan.prefix_cache,
+             ", speculative ", plan.speculative == SpeculativeMethod::kNgram, ", policy ",
+             static_cast<int>(plan.queue_policy), ", requests");
   for (const ExactnessPlan::Arrival& arrival : plan.arrivals) {
     text += StrCat(" ", arrival.request, "@", arrival.step);
   }
@@ -85,8 +89,9 @@ Workload::Workload(std::string model_path, DType kv_dtype, size_t count, std::mt
   const std::vector<int32_t> shared = DrawTokens(random, 300);
   for (size_t i = 0; i < count; ++i) {
     RequestSpec request;
-    // Every third one has a short prompt and a long answer: such requests outgrow a tight pool
-    // together.
+    // Every third one has a short prompt and a long answer. Of these every second ends long before
+    // its max_new_tokens, by a stop token, so that the forecast comes to expect that of the others:
+    // they outgrow a tight pool together.
     const bool grows = i % 3 == 0;
     const int64_t prefix = grows ? 0 : Pick(random, {0, 30, 64, 130, 200});
     request.prompt.assign(shared.begin(), shared.begin() + prefix);
@@ -108,7 +113,20 @@ Workload::Workload(std::string model_path, DType kv_dtype, size_t count, std::mt
     alone.arrivals = {{.request = i}};
     alone.kv_tokens = kAmpleKvTokens;
     alone_.push_back(Serve(alone).traces[0]);
+    if (i % 6 == 0) {
+      EndEarly(requests_[i], alone_[i]);
+    }
   }
+}
+
+// What it draws as its `kDrawn`-th token ends it from now on.
+void Workload::EndEarly(RequestSpec& request, Trace& trace) {
+  constexpr size_t kDrawn = 3;
+  request.ignore_eos = false;
+  request.min_tokens = kDrawn - 1;
+  request.stop_token_ids = {trace.tokens[kDrawn - 1]};
+  trace.tokens.resize(kDrawn);
+  trace.logit_hashes.resize(kDrawn);
 }
 
 int64_t Workload::LargestRequest(const ExactnessPlan& plan) const {
@@ -129,6 +147,8 @@ ExactnessPlan Workload::DrawPlan(std::mt19937_64& random) const {
   plan.step_token_budget = Pick(random, {32, 100, 512});
   plan.max_running = growing ? 16 : Pick(random, {2, 5, 16});
   plan.prefix_cache = Draw(random, 0, 3) != 0;
+  plan.speculative = Draw(random, 0, 1) == 0 ? SpeculativeMethod::kOff : SpeculativeMethod::kNgram;
+  plan.queue_policy = static_cast<QueuePolicy>(Draw(random, 0, 2));
   const int64_t count = Draw(random, 2, 16);
   for (int64_t i = 0; i < count; ++i) {
     const bool repeat = i > 0 && Draw(random, 0, 3) == 0;
@@ -138,7 +158,8 @@ ExactnessPlan Workload::DrawPlan(std::mt19937_64& random) const {
     plan.arrivals.push_back(
         {.request = repeat ? plan.arrivals.front().request : fresh,
          .step = static_cast<int32_t>(Draw(random, 0, 12)),
-         .cancel_step = Draw(random, 0, 9) == 0 ? static_cast<int32_t>(Draw(random, 1, 20)) : -1});
+         .cancel_step = Draw(random, 0, 9) == 0 ? static_cast<int32_t>(Draw(random, 1, 20)) : -1,
+         .priority = static_cast<int32_t>(Draw(random, -2, 2))});
   }
   const bool tight = growing || Draw(random, 0, 1) == 0;
   plan.kv_tokens = tight ? LargestRequest(plan) + Draw(random, 0, 40) : kAmpleKvTokens;
@@ -168,6 +189,10 @@ Workload::Served Workload::Serve(const ExactnessPlan& plan) const {
       if (plan.arrivals[i].step == step) {
         RequestSpec request = requests_[plan.arrivals[i].request];
         request.id = i;
+        if (plan.queue_policy != QueuePolicy::kArrival) {
+          request.priority = plan.arrivals[i].priority;
+          request.tenant = StrCat("tenant ", i % 3);
+        }
         const Status added = (*engine)->Add(std::move(request));
         EXPECT_TRUE(added.ok()) << added.message();
         --waiting;
@@ -189,6 +214,8 @@ Workload::Served Workload::Serve(const ExactnessPlan& plan) const {
   EXPECT_EQ(stats.pages_free + stats.pages_cached, stats.pages_total);
   served.preemptions = stats.preemptions;
   served.cached_tokens = stats.prefix_hit_tokens;
+  served.drafted_tokens = stats.drafted_tokens;
+  served.accepted_tokens = stats.accepted_tokens;
   return served;
 }
 

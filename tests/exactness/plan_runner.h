@@ -28,10 +28,13 @@ struct ExactnessPlan {
   int32_t max_running = 16;
   int64_t kv_tokens = 0;  // of the pool; small ones force preemption
   bool prefix_cache = true;
+  SpeculativeMethod speculative = SpeculativeMethod::kOff;
+  QueuePolicy queue_policy = QueuePolicy::kArrival;
   struct Arrival {
     size_t request = 0;  // index into the workload
     int32_t step = 0;
     int32_t cancel_step = -1;  // -1 = runs to its end
+    int32_t priority = 0;      // if the policy is not by arrival
   };
   std::vector<Arrival> arrivals;
 };
@@ -54,11 +57,14 @@ class Workload {
     std::vector<Trace> traces;  // by arrival; those of cancelled requests end early
     uint64_t preemptions = 0;
     uint64_t cached_tokens = 0;
+    uint64_t drafted_tokens = 0;
+    uint64_t accepted_tokens = 0;
   };
   // Serves `plan` on a fresh engine. A failure to load or serve fails the running test.
   Served Serve(const ExactnessPlan& plan) const;
 
  private:
+  static void EndEarly(RequestSpec& request, Trace& trace);
   // Tokens of the plan's largest request, prompt and output.
   int64_t LargestRequest(const ExactnessPlan& plan) const;
 

@@ -8,6 +8,7 @@
 // page changes it with near certainty.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <utility>
 #include <vector>
@@ -15,13 +16,9 @@
 #include "base/check.h"
 #include "ops/topk_topp_sampling/topk_topp_sampling.h"
 #include "scheduler/step.h"
+#include "simulation/dice.h"
 
 namespace quire {
-
-inline uint64_t MixHash(uint64_t state, uint64_t value) {
-  state = (state ^ value) * 0xD6E8FEB86659FD93u;
-  return state ^ (state >> 32);
-}
 
 // The hash of a history that `before` hashes, with one more token.
 inline uint64_t ExtendHistory(uint64_t before, int32_t position, int32_t token) {
@@ -29,16 +26,26 @@ inline uint64_t ExtendHistory(uint64_t before, int32_t position, int32_t token) 
                  static_cast<uint32_t>(token));
 }
 
-// What the model draws after a history.
-inline int32_t DrawToken(uint64_t history, uint64_t seed, int64_t draw, int32_t vocabulary) {
+// How a fake model draws.
+struct Voice {
+  int32_t vocabulary = 0;
+  double monotony = 0;  // the share of tokens that follow from the last one alone
+};
+
+// What it draws after a history that ends with `last`.
+inline int32_t DrawToken(const Voice& voice, uint64_t history, int32_t last, uint64_t seed,
+                         int64_t draw) {
   const uint64_t hash = MixHash(MixHash(history, seed), static_cast<uint64_t>(draw));
-  return static_cast<int32_t>((hash >> 8) % static_cast<uint64_t>(vocabulary));
+  if (static_cast<double>(hash & 1023) < 1024 * voice.monotony) {
+    return (last + 1) % std::min(voice.vocabulary, 5);
+  }
+  return static_cast<int32_t>((hash >> 10) % static_cast<uint64_t>(voice.vocabulary));
 }
 
 class FakeModel {
  public:
-  FakeModel(int32_t num_pages, int32_t page_size, int32_t vocabulary)
-      : page_size_(page_size), vocabulary_(vocabulary), slots_(size_t(num_pages) * page_size) {}
+  FakeModel(int32_t num_pages, int32_t page_size, Voice voice)
+      : page_size_(page_size), voice_(voice), slots_(size_t(num_pages) * page_size) {}
 
   // One token per logit row.
   std::vector<SampledToken> Run(const Step& step) {
@@ -58,8 +65,9 @@ class FakeModel {
     }
     std::vector<SampledToken> sampled(batch.logit_rows.size());
     for (size_t r = 0; r < sampled.size(); ++r) {
-      sampled[r].token = DrawToken(history_of_row[batch.logit_rows[r]], step.sampling[r].seed,
-                                   step.sample_positions[r], vocabulary_);
+      const int32_t row = batch.logit_rows[r];
+      sampled[r].token = DrawToken(voice_, history_of_row[row], batch.tokens[row],
+                                   step.sampling[r].seed, step.sample_positions[r]);
     }
     return sampled;
   }
@@ -108,7 +116,7 @@ class FakeModel {
   }
 
   int32_t page_size_;
-  int32_t vocabulary_;
+  Voice voice_;
   std::vector<Slot> slots_;
 };
 

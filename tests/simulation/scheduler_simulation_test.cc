@@ -1,60 +1,113 @@
 // Random workloads on the scheduler and the KV cache: every answer is what the request would get
 // alone, every invariant holds after every step, everybody ends.
+//
+// QUIRE_SIMULATION_STEPS=1000000000 makes it a campaign; QUIRE_SIMULATION_CASE="seed=..." replays
+// one case.
 #include <gtest/gtest.h>
 
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
+#include <thread>
 
 #include "base/test_seed.h"
-#include "simulation/simulation.h"
+#include "simulation/campaign.h"
 
 namespace quire {
 namespace {
 
-constexpr int64_t kSteps = 200'000;
+int64_t StepsToRun() {
+  const char* text = std::getenv("QUIRE_SIMULATION_STEPS");
+  return text != nullptr ? std::strtoll(text, nullptr, 10) : QUIRE_SIMULATION_STEPS;
+}
+
+void Print(const Outcome& total) {
+  const std::pair<const char*, int64_t> numbers[] = {
+      {"steps", total.steps},
+      {"tokens", total.tokens},
+      {"finished", total.finished},
+      {"cancelled in flight", total.cancelled_in_flight},
+      {"refused", total.refused},
+      {"failed steps", total.failed_steps},
+      {"preemptions", total.preemptions},
+      {"became due", total.became_due},
+      {"drafted", total.drafted},
+      {"drafts accepted", total.accepted},
+      {"tokens hit", total.hit_tokens},
+      {"pages evicted", total.evicted_pages},
+      {"pages deduplicated", total.deduplicated_pages},
+  };
+  for (const auto& [name, number] : numbers) {
+    std::printf("%12lld %s\n", static_cast<long long>(number), name);
+  }
+}
 
 TEST(SchedulerSimulation, EveryRequestAnswersAsIfAlone) {
-  uint64_t seed = TestSeed();
-  std::fflush(stdout);  // a failed check aborts: the seed must be out by then
-  Outcome total;
-  while (total.steps < kSteps) {
-    const Outcome outcome = Simulation(seed).Run();
-    ASSERT_EQ(outcome.error, "") << "replay with QUIRE_TEST_SEED=" << seed;
-    total.steps += outcome.steps;
-    total.tokens += outcome.tokens;
-    total.finished += outcome.finished;
-    total.cancelled_in_flight += outcome.cancelled_in_flight;
-    total.refused += outcome.refused;
-    total.preemptions += outcome.preemptions;
-    total.cache.hit_tokens += outcome.cache.hit_tokens;
-    total.cache.evicted_pages += outcome.cache.evicted_pages;
-    total.cache.deduplicated_pages += outcome.cache.deduplicated_pages;
-    ++seed;
+  if (const char* text = std::getenv("QUIRE_SIMULATION_CASE")) {
+    const auto simulated = SimulationCase::Parse(text);
+    ASSERT_TRUE(simulated.has_value()) << text;
+    Simulation simulation(*simulated);
+    simulation.Run();
+    EXPECT_EQ(simulation.error(), "");
+    return;
   }
-  std::printf(
-      "%ld steps, %ld tokens, %ld finished, %ld cancelled in flight, %ld refused, %ld preempted, "
-      "%ld tokens hit, %ld pages evicted, %ld deduplicated\n",
-      total.steps, total.tokens, total.finished, total.cancelled_in_flight, total.refused,
-      total.preemptions, total.cache.hit_tokens, total.cache.evicted_pages,
-      total.cache.deduplicated_pages);
+  const int processes = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const CampaignResult result = RunCampaign(TestSeed(), StepsToRun(), processes);
+  Print(result.total);
+  ASSERT_FALSE(result.failed.has_value())
+      << result.error << "\nreplay with QUIRE_SIMULATION_CASE=\"" << result.failed->Text() << "\"";
   // The workloads reach what they are for.
-  EXPECT_GT(total.finished, 1000);
-  EXPECT_GT(total.cancelled_in_flight, 100);
-  EXPECT_GT(total.refused, 100);
-  EXPECT_GT(total.preemptions, 1000);
-  EXPECT_GT(total.cache.hit_tokens, 10'000);
-  EXPECT_GT(total.cache.evicted_pages, 10'000);
-  EXPECT_GT(total.cache.deduplicated_pages, 500);
+  const int64_t share = result.total.steps / 1000;
+  EXPECT_GT(result.total.finished, 10 * share);
+  EXPECT_GT(result.total.cancelled_in_flight, share);
+  EXPECT_GT(result.total.refused, 10 * share);
+  EXPECT_GT(result.total.failed_steps, share);
+  EXPECT_GT(result.total.preemptions, share / 2);
+  EXPECT_GT(result.total.became_due, share);
+  EXPECT_GT(result.total.drafted, 10 * share);
+  EXPECT_GT(result.total.accepted, 10 * share);
+  EXPECT_LT(result.total.accepted, result.total.drafted * 19 / 20);
+  EXPECT_GT(result.total.hit_tokens, 100 * share);
+  EXPECT_GT(result.total.evicted_pages, 10 * share);
+  EXPECT_GT(result.total.deduplicated_pages, share);
 }
 
 TEST(SchedulerSimulation, SeedReplaysExactly) {
   const uint64_t seed = TestSeed();
   for (uint64_t i = 0; i < 20; ++i) {
-    const Outcome first = Simulation(seed + i).Run();
-    const Outcome second = Simulation(seed + i).Run();
+    const SimulationCase simulated = {.seed = seed + i, .requests = std::nullopt};
+    const Outcome first = Simulation(simulated).Run();
+    const Outcome second = Simulation(simulated).Run();
     EXPECT_EQ(first.digest, second.digest) << "QUIRE_TEST_SEED=" << seed + i;
     EXPECT_EQ(first.steps, second.steps);
   }
+}
+
+TEST(SimulationCase, IsALineOfText) {
+  const SimulationCase all = {.seed = 12, .requests = std::nullopt};
+  EXPECT_EQ(all.Text(), "seed=12");
+  const std::string text = "seed=12 requests=3,7 prompt=4 output=1 steps=99";
+  const auto parsed = SimulationCase::Parse(text);
+  ASSERT_TRUE(parsed.has_value());
+  EXPECT_EQ(parsed->Text(), text);
+  EXPECT_FALSE(SimulationCase::Parse("seed=x").has_value());
+  EXPECT_FALSE(SimulationCase::Parse("speed=3").has_value());
+}
+
+// A failure that needs two requests, one of them with a prompt of 2 tokens, and 17 steps.
+TEST(SimulationCase, AFailingOneShrinksToWhatTheFailureNeeds) {
+  uint64_t seed = 1;
+  while (ScenarioOf(seed).num_requests < 40 || ScenarioOf(seed).longest_prompt < 10) {
+    ++seed;
+  }
+  const auto fails = [](const SimulationCase& c) {
+    const auto has = [&](int32_t number) {
+      return !c.requests || std::ranges::count(*c.requests, number) > 0;
+    };
+    return has(5) && has(31) && c.longest_prompt >= 2 && c.steps >= 17;
+  };
+  const SimulationCase small = Shrink({.seed = seed, .requests = std::nullopt}, fails);
+  EXPECT_EQ(small.Text(), StrCat("seed=", seed, " requests=5,31 prompt=2 output=1 steps=17"));
 }
 
 }  // namespace

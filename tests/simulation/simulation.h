@@ -5,91 +5,90 @@
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "kv_cache/kv_cache.h"
 #include "scheduler/scheduler.h"
 #include "simulation/fake_model.h"
+#include "simulation/workload.h"
 
 namespace quire {
 
-// Everything about a workload that its seed decides before the first step.
-struct Scenario {
-  KvCacheOptions cache;
-  SchedulerConfig scheduler;
-  int32_t vocabulary = 0;
-  int32_t num_requests = 0;
-  int32_t longest_prompt = 0;
-  int32_t longest_output = 0;
-  double add_rate = 0;      // requests per step
-  double cancel_rate = 0;   // per step
-  double failure_rate = 0;  // steps that break off
-  double stop_rate = 0;     // requests with stop tokens
-  double repeat_rate = 0;   // prompts that continue an earlier history
-};
-
-Scenario RandomScenario(std::mt19937_64& random);
-
 // What happened, to show that the workloads reach the states they should, and that a seed replays
-// exactly.
+// exactly. Numbers only, so that a process can hand it to another.
 struct Outcome {
-  std::string error;    // the first violation; empty if there was none
   uint64_t digest = 0;  // of every step and event
   int64_t steps = 0;
   int64_t tokens = 0;
   int64_t finished = 0;
   int64_t cancelled_in_flight = 0;
   int64_t refused = 0;
+  int64_t failed_steps = 0;
   int64_t preemptions = 0;
-  KvCacheStats cache;
+  int64_t became_due = 0;  // requests that waited until they were due
+  int64_t drafted = 0;
+  int64_t accepted = 0;
+  int64_t hit_tokens = 0;
+  int64_t evicted_pages = 0;
+  int64_t deduplicated_pages = 0;
+
+  void Add(const Outcome& other);
 };
 
 class Simulation {
  public:
-  explicit Simulation(uint64_t seed);
+  explicit Simulation(const SimulationCase& simulated);
 
-  // Runs until all requests have ended, or to the first violation.
+  // Runs until all requests have ended, the case's last step, or the first violation.
   Outcome Run();
+  // The first violation; empty if there was none.
+  const std::string& error() const { return error_; }
 
  private:
   // A request, and what it must answer: what it would when served alone.
   struct Expected {
-    std::vector<int32_t> history;  // prompt and tokens received
     int32_t num_prompt = 0;
-    uint64_t hash = 0;  // of `history`
-    uint64_t seed = 0;
+    uint64_t hash = 0;  // of its history
     RequestSpec spec;
+    Rank rank;
+    std::optional<int64_t> last_step;  // set once it is due: it ends by then
   };
 
-  int32_t Uniform(int32_t low, int32_t high) {
-    return std::uniform_int_distribution<int32_t>(low, high)(random_);
-  }
-  bool Chance(double probability) { return std::bernoulli_distribution(probability)(random_); }
   void Fail(const std::string& what);
-
-  void AddRequests();
-  RequestSpec RandomRequest();
-  std::vector<int32_t> RandomPrompt();
+  void ArriveAndCancel(bool in_flight);
+  void Arrive(int32_t number);
+  void Cancel(int32_t number);
   bool ShouldBeRefused(const RequestSpec& spec) const;
-  void CancelSome(const Step* in_flight);
   void RunStep(const Step& step);
+  void Abandon(const Step& step);
   void CheckStep(const Step& step);
+  bool RowsAreRight(const Step& step, int32_t b, size_t first_sample) const;
   void CheckWrites(const Batch& batch);
   void CheckEvent(const TokenEvent& event);
-  std::optional<FinishReason> ExpectedFinish(const Expected& expected) const;
+  void CheckState();
+  void CheckStarvation();
+  std::optional<FinishReason> ExpectedFinish(const Expected& expected,
+                                             const std::vector<int32_t>& history) const;
   void Digest(uint64_t value) { outcome_.digest = MixHash(outcome_.digest, value); }
+  const Scenario& scenario() const { return workload_.scenario(); }
 
-  std::mt19937_64 random_;
-  Scenario scenario_;
+  Workload workload_;
+  int64_t last_step_;
   KvCache cache_;
   Scheduler scheduler_;
+  Voice voice_;
   FakeModel model_;
-  std::map<uint64_t, Expected> live_;
-  std::vector<std::vector<int32_t>> histories_;  // of requests that have ended, to continue
-  uint64_t next_id_ = 1;
-  int64_t step_bound_ = 0;
+  std::multimap<Moment, int32_t>::const_iterator next_arrival_;
+  std::multimap<Moment, int32_t>::const_iterator next_cancel_;
+  std::map<int32_t, std::vector<int32_t>> histories_;  // prompt and tokens received, by number
+  std::map<int32_t, Expected> live_;
+  std::vector<int32_t> writer_of_page_;  // in the step being checked
+  int64_t step_ = 0;                     // of the clock; idle ones included
+  int64_t now_ms_ = 0;
+  int64_t total_tokens_ = 0;  // of all accepted requests
+  uint64_t arrivals_ = 0;
+  std::string error_;
   Outcome outcome_;
 };
 
