@@ -164,16 +164,16 @@ TEST_F(SchedulerSpeculationTest, DraftsTakeWhatTheBudgetLeaves) {
 }
 
 TEST_F(SchedulerSpeculationTest, NothingIsEvictedForADraft) {
-  Make({}, {.page_size = 2, .num_pages = 6});
+  Make({}, {.page_size = 1, .num_pages = 9});
   Add(1, 4, 1);
   RunStep({9});
-  EXPECT_EQ(cache_->stats().cached_pages, 2);
+  EXPECT_EQ(cache_->stats().cached_pages, 4);
   Add(2, 3, 5);
   RunStep({50});
-  drafts_->script = {51, 52, 53, 54, 55, 56};
-  // 4 tokens in 2 pages, 2 free ones, 2 cached ones.
+  drafts_->script = {51, 52, 53};
+  // Its 4 tokens and 4 cached ones leave one page.
   const std::optional<Step> step = scheduler_->Schedule(0);
-  EXPECT_EQ(step->sequences[0].num_rows, 4);
+  EXPECT_EQ(step->sequences[0].num_rows, 2);
   EXPECT_EQ(cache_->stats().evicted_pages, 0);
   scheduler_->Abandon(*step);
 }
