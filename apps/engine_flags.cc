@@ -5,23 +5,15 @@
 
 namespace quire {
 
-void AddEngineFlags(CLI::App& command, EngineOptions& options) {
+namespace {
+
+void AddCacheFlags(CLI::App& command, EngineOptions& options) {
   static const std::map<std::string, DType> kKvTypes = {{"f32", DType::kF32},
                                                         {"f16", DType::kF16},
                                                         {"bf16", DType::kBF16},
                                                         {"f8e4m3", DType::kF8E4M3}};
-  static const std::map<std::string, SpeculativeMethod> kSpeculative = {
-      {"off", SpeculativeMethod::kOff}, {"ngram", SpeculativeMethod::kNgram}};
-  static const std::map<std::string, QueuePolicy> kPolicies = {{"fcfs", QueuePolicy::kArrival},
-                                                               {"priority", QueuePolicy::kPriority},
-                                                               {"fair", QueuePolicy::kFair}};
-  command.add_option("-m,--model", options.model_path, "GGUF file to load")->required();
-  command.add_option("-t,--threads", options.threads, "compute threads; 0 = one per core")
-      ->capture_default_str();
-  command
-      .add_option("-c,--max-context", options.max_context,
-                  "most tokens of prompt and output together; 0 = the model's own")
-      ->capture_default_str();
+  static const std::map<std::string, EvictionKind> kEvictions = {{"lru", EvictionKind::kLru},
+                                                                 {"lfu", EvictionKind::kLfu}};
   command.add_option("--page-size", options.page_size, "tokens of a KV page: 1, 2, 4 ... 256")
       ->capture_default_str();
   command.add_option("--kv-type", options.kv_dtype, "element type of the KV cache")
@@ -34,6 +26,44 @@ void AddEngineFlags(CLI::App& command, EngineOptions& options) {
       ->transform(CLI::AsSizeValue(false))
       ->capture_default_str();
   command.add_flag("!--no-prefix-cache", options.prefix_cache, "share nothing between requests");
+  command
+      .add_option(
+          "--eviction", options.eviction,
+          "which cached pages go first: lru (least recently used) or lfu (least often used, "
+          "with aging)")
+      ->transform(CLI::CheckedTransformer(kEvictions))
+      ->default_str("lru");
+  command
+      .add_option("--host-cache", options.host_cache_bytes,
+                  "host memory that keeps pages evicted from the KV cache, e.g. 8GiB; 0 = off")
+      ->transform(CLI::AsSizeValue(false))
+      ->capture_default_str();
+  CLI::Option* disk =
+      command
+          .add_option("--disk-cache", options.disk_cache_bytes,
+                      "the same on disk, in a file that goes with the process; 0 = off")
+          ->transform(CLI::AsSizeValue(false))
+          ->capture_default_str();
+  disk->needs(command.add_option("--disk-cache-folder", options.disk_cache_folder,
+                                 "existing folder of the --disk-cache"));
+}
+
+}  // namespace
+
+void AddEngineFlags(CLI::App& command, EngineOptions& options) {
+  static const std::map<std::string, SpeculativeMethod> kSpeculative = {
+      {"off", SpeculativeMethod::kOff}, {"ngram", SpeculativeMethod::kNgram}};
+  static const std::map<std::string, QueuePolicy> kPolicies = {{"fcfs", QueuePolicy::kArrival},
+                                                               {"priority", QueuePolicy::kPriority},
+                                                               {"fair", QueuePolicy::kFair}};
+  command.add_option("-m,--model", options.model_path, "GGUF file to load")->required();
+  command.add_option("-t,--threads", options.threads, "compute threads; 0 = one per core")
+      ->capture_default_str();
+  command
+      .add_option("-c,--max-context", options.max_context,
+                  "most tokens of prompt and output together; 0 = the model's own")
+      ->capture_default_str();
+  AddCacheFlags(command, options);
   command.add_option("--max-running", options.max_running, "sequences in one step")
       ->capture_default_str();
   command.add_option("--step-token-budget", options.step_token_budget, "tokens in one step")

@@ -3,6 +3,8 @@
 #include <ctime>
 
 #include "base/log.h"
+#include "kv_cache/disk_page_store.h"
+#include "kv_cache/host_page_store.h"
 #include "ops/topk_topp_sampling/topk_topp_sampling.h"
 #include "scheduler/ngram_draft_source.h"
 
@@ -63,9 +65,12 @@ Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options) {
 Status Engine::CreateScheduler() {
   const KvCacheOptions cache = {.page_size = options_.page_size,
                                 .num_pages = runner_->kv().num_pages(),
-                                .prefix_caching = options_.prefix_cache};
+                                .prefix_caching = options_.prefix_cache,
+                                .eviction = options_.eviction,
+                                .partial_matches = true};
   QUIRE_RETURN_IF_ERROR(cache.Validate());
-  cache_ = std::make_unique<KvCache>(cache);
+  QUIRE_ASSIGN_OR_RETURN(std::vector<std::unique_ptr<PageTier>> tiers, CreateTiers());
+  cache_ = std::make_unique<KvCache>(cache, std::move(tiers));
   model_.max_context = runner_->max_context();
   if (cache_->capacity_tokens() < model_.max_context) {
     model_.max_context = static_cast<int32_t>(cache_->capacity_tokens());
@@ -86,6 +91,25 @@ Status Engine::CreateScheduler() {
   }
   scheduler_ = std::make_unique<Scheduler>(config, *cache_, std::move(drafts));
   return OkStatus();
+}
+
+Result<std::vector<std::unique_ptr<PageTier>>> Engine::CreateTiers() {
+  std::vector<std::unique_ptr<PageTier>> tiers;
+  QUIRE_ASSIGN_OR_RETURN(tier_device_, CpuDevice::Create(1));
+  if (options_.host_cache_bytes > 0) {
+    QUIRE_ASSIGN_OR_RETURN(
+        std::unique_ptr<PageStore> store,
+        HostPageStore::Create(*tier_device_, runner_->kv(), options_.host_cache_bytes));
+    tiers.push_back(std::make_unique<PageTier>("host", std::move(store)));
+  }
+  if (options_.disk_cache_bytes > 0) {
+    QUIRE_ASSIGN_OR_RETURN(
+        std::unique_ptr<PageStore> store,
+        DiskPageStore::Create(*tier_device_, runner_->kv(), options_.disk_cache_folder,
+                              options_.disk_cache_bytes));
+    tiers.push_back(std::make_unique<PageTier>("disk", std::move(store)));
+  }
+  return tiers;
 }
 
 Status Engine::Add(RequestSpec request) {
@@ -114,30 +138,52 @@ bool Engine::HasWork() const {
 
 void Engine::Step(std::vector<EngineEvent>& events) {
   const int64_t start_ns = clock_.NowNs();
+  if (const Status status = cache_->PollTiers(); !status.ok()) {
+    LogWarning(status.message());
+  }
   const std::optional<quire::Step> step = scheduler_->Schedule(start_ns / kNsPerMs);
   if (!step.has_value()) {
+    ResetIfBroken(events);
     return;
   }
   const auto sampled = RunAndSample(*step, events);
-  if (!sampled.ok()) {
+  if (sampled.ok()) {
+    CommitStep(*step, *sampled, events);
+  } else {
     Abandon(*step, sampled.status(), events);
-    return;
   }
-  CountRows(*step);
-  for (TokenEvent& event : scheduler_->Commit(*step, sampled->tokens)) {
+  ResetIfBroken(events);
+  last_step_seconds_ = static_cast<double>(clock_.NowNs() - start_ns) * 1e-9;
+}
+
+void Engine::CommitStep(const quire::Step& step, const Sampled& sampled,
+                        std::vector<EngineEvent>& events) {
+  CountRows(step);
+  for (TokenEvent& event : scheduler_->Commit(step, sampled.tokens)) {
     ++generated_tokens_;
     if (options_.on_logits) {
-      const auto row = static_cast<size_t>(event.sample) * sampled->vocabulary;
+      const auto row = static_cast<size_t>(event.sample) * sampled.vocabulary;
       options_.on_logits(event.id, event.num_generated - 1,
-                         {sampled->logits + row, sampled->vocabulary});
+                         {sampled.logits + row, sampled.vocabulary});
     }
     events.push_back(ToEngineEvent(std::move(event)));
   }
-  last_step_seconds_ = static_cast<double>(clock_.NowNs() - start_ns) * 1e-9;
+}
+
+void Engine::ResetIfBroken(std::vector<EngineEvent>& events) {
+  const Status health = cache_->health();
+  if (health.ok()) {
+    return;
+  }
+  LogError(StrCat("the kv cache is reset: ", health.message()));
+  for (const TokenEvent& event : scheduler_->Reset()) {
+    events.push_back(ErrorEvent(event.id, health));
+  }
 }
 
 Result<Engine::Sampled> Engine::RunAndSample(const quire::Step& step,
                                              std::vector<EngineEvent>& events) {
+  QUIRE_RETURN_IF_ERROR(runner_->CopyPages(step.copies));
   QUIRE_ASSIGN_OR_RETURN(const TensorView logits, runner_->Run(step.batch));
   Sampled sampled = {.tokens = std::vector<SampledToken>(step.sampling.size()),
                      .logits = logits.as<float>(),
@@ -212,6 +258,8 @@ EngineStats Engine::stats() const {
   stats.generated_tokens = generated_tokens_;
   stats.prefix_query_tokens = static_cast<uint64_t>(cache.queried_tokens);
   stats.prefix_hit_tokens = static_cast<uint64_t>(cache.hit_tokens);
+  stats.tier_stored_pages = static_cast<uint64_t>(cache.stored_pages);
+  stats.tier_loaded_pages = static_cast<uint64_t>(cache.loaded_pages);
   stats.preemptions = static_cast<uint64_t>(scheduler.preemptions);
   stats.drafted_tokens = static_cast<uint64_t>(scheduler.drafted);
   stats.accepted_tokens = static_cast<uint64_t>(scheduler.accepted);

@@ -43,6 +43,7 @@ class Engine {
  private:
   Engine() = default;
   Status CreateScheduler();
+  Result<std::vector<std::unique_ptr<PageTier>>> CreateTiers();
   struct Sampled {
     std::vector<SampledToken> tokens;  // [R]
     const float* logits;               // [R, vocabulary], until the next step
@@ -53,11 +54,17 @@ class Engine {
                 std::span<SampledToken> out);
   void CountRows(const quire::Step& step);
   void Abandon(const quire::Step& step, const Status& error, std::vector<EngineEvent>& events);
+  void CommitStep(const quire::Step& step, const Sampled& sampled,
+                  std::vector<EngineEvent>& events);
+  // Starts over with an empty cache if a rule of the cache was broken: better than to serve one
+  // request another's keys, or none.
+  void ResetIfBroken(std::vector<EngineEvent>& events);
 
   EngineOptions options_;
   SteadyClock clock_;
   ModelInfo model_;
   std::unique_ptr<ModelRunner> runner_;
+  std::unique_ptr<CpuDevice> tier_device_;  // one thread: copies of tiers run beside the steps
   std::unique_ptr<KvCache> cache_;
   std::unique_ptr<Scheduler> scheduler_;
   uint64_t prompt_tokens_ = 0;

@@ -47,6 +47,8 @@ struct EngineStats {
   uint64_t generated_tokens = 0;
   uint64_t prefix_query_tokens = 0;  // prompt tokens looked up in the prefix cache
   uint64_t prefix_hit_tokens = 0;    // of these, found
+  uint64_t tier_stored_pages = 0;    // copied to host memory or disk
+  uint64_t tier_loaded_pages = 0;    // and brought back
   uint64_t preemptions = 0;
   uint64_t drafted_tokens = 0;   // verified by speculative decoding
   uint64_t accepted_tokens = 0;  // of these, right

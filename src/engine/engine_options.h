@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 
+#include "kv_cache/eviction_policy.h"
 #include "scheduler/queue_order.h"
 #include "tensor/dtype.h"
 
@@ -31,6 +32,12 @@ struct EngineOptions {
   DType kv_dtype = DType::kF16;  // f32, f16, bf16 or f8e4m3 (a scale for each token and kv head)
   int64_t kv_memory_bytes = 0;   // of the KV pool; 0 = a quarter of the free memory, at most 4 GiB
   bool prefix_cache = true;
+  EvictionKind eviction = EvictionKind::kLru;  // which cached pages go first
+  // Tiers keep pages that leave the KV memory: bytes of host memory, of a file in a folder; 0 =
+  // off.
+  int64_t host_cache_bytes = 0;
+  int64_t disk_cache_bytes = 0;
+  std::string disk_cache_folder;  // must exist if disk_cache_bytes is not 0
 
   int32_t max_context = 0;          // tokens of prompt and output; 0 = the model's own
   int32_t max_running = 64;         // sequences in one step

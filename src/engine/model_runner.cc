@@ -101,6 +101,10 @@ Status ModelRunner::ReserveLogits(int64_t rows) {
   return OkStatus();
 }
 
+Status ModelRunner::CopyPages(std::span<const PageCopy> copies) {
+  return quire::CopyPages(context(), *kv_, *kv_, copies);
+}
+
 Result<TensorView> ModelRunner::Run(const Batch& batch) {
   const auto rows = static_cast<int64_t>(batch.logit_rows.size());
   QUIRE_RETURN_IF_ERROR(ReserveLogits(std::max<int64_t>(rows, 1)));

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "attention/attention_backend.h"
@@ -36,6 +37,9 @@ class ModelRunner {
   int64_t row_products() const { return model_->row_products(); }
   // What every operator call gets.
   ops::OpContext context() { return {*stream_, *workspace_, implementation_}; }
+
+  // Copies whole pages within the KV storage. Errors: those of quire::CopyPages.
+  Status CopyPages(std::span<const PageCopy> copies);
 
   // Runs one step: writes the batch's keys and values, returns logits [R, V] f32 of
   // batch.logit_rows. They stay valid until the next call.

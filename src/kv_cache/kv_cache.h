@@ -154,6 +154,8 @@ class KvCache {
   // all tiers in the background, before they are evicted. Returns at once; to be called before each
   // step. Errors: the first of the copies that failed; nothing is lost by that but the copy.
   Status PollTiers();
+  // Are pages on their way from a tier?
+  bool is_loading() const { return !arrivals_.empty(); }
   // Returns when the copies under way are done, and polls. For when there is nothing else to do.
   Status WaitForTiers();
 

@@ -32,6 +32,7 @@ struct RequestSpec {
   int32_t priority = 0;     // kHighestPriority .. kLowestPriority; the lower number goes first
   int32_t deadline_ms = 0;  // after its arrival, when it should start at the latest; 0 = none
   std::string tenant;       // whose share its tokens count to; at most kMaxTenantBytes
+  uint64_t cache_salt = 0;  // its cached tokens are shared with requests of the same salt alone
 
   // Errors: invalid_argument naming the field, its value and its range.
   Status Validate() const;
@@ -72,6 +73,7 @@ class Request {
   uint64_t id() const { return spec_.id; }
   const Rank& rank() const { return rank_; }
   const std::string& tenant() const { return spec_.tenant; }
+  uint64_t cache_salt() const { return spec_.cache_salt; }
   const SamplingParams& sampling() const { return spec_.sampling; }
   RequestState state() const { return state_; }
 

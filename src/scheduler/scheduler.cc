@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/log.h"
 #include "scheduler/preemption.h"
 #include "scheduler/step_builder.h"
 
@@ -17,9 +18,6 @@ Status ValidateAtLeastOne(const char* name, int32_t value) {
              ? OkStatus()
              : InvalidArgument("scheduler: ", name, " is ", value, "; it must be at least 1");
 }
-
-// A token drawn takes a step of its own, tokens of a prompt share one.
-constexpr int64_t kDrawnTokenCost = 2;
 
 int32_t PagesOf(int32_t tokens, int32_t page_size) {
   return (tokens + page_size - 1) / page_size;
@@ -108,10 +106,17 @@ std::optional<Step> Scheduler::Schedule(int64_t now_ms) {
   if (requests_.empty()) {
     return std::nullopt;
   }
-  Plan plan;
-  PlanDecodes(plan);
-  PlanPrefills(plan);
-  Admit(plan, now_ms);
+  Plan plan = PlanRows(now_ms);
+  while (plan.requests.empty() && cache_.is_loading()) {
+    // Nobody has a row without the pages that come from a tier.
+    if (const Status status = cache_.WaitForTiers(); !status.ok()) {
+      LogWarning(status.message());
+    }
+    plan = PlanRows(now_ms);
+  }
+  if (plan.requests.empty() && !cache_.health().ok()) {
+    return std::nullopt;  // pages are missing by a violation: the caller resets
+  }
   QUIRE_CHECK(!plan.requests.empty()) << "no progress with " << num_running() << " running and "
                                       << num_waiting() << " waiting requests";
   PlanDrafts(plan);
@@ -124,7 +129,17 @@ std::optional<Step> Scheduler::Schedule(int64_t now_ms) {
   step_in_flight_ = true;
   ++totals_.steps;
   totals_.computed_rows += plan.rows;
-  return std::move(builder).Finish();
+  Step step = std::move(builder).Finish();
+  step.copies = cache_.TakeCopies();
+  return step;
+}
+
+Scheduler::Plan Scheduler::PlanRows(int64_t now_ms) {
+  Plan plan;
+  PlanDecodes(plan);
+  PlanPrefills(plan);
+  Admit(plan, now_ms);
+  return plan;
 }
 
 void Scheduler::PlanDecodes(Plan& plan) {
@@ -152,7 +167,10 @@ void Scheduler::Admit(Plan& plan, int64_t now_ms) {
     if (request == nullptr || blocked_ == request->id()) {
       return;
     }
-    const KvCache::Prefix prefix = cache_.Lookup(request->tokens());
+    if (cache_.Prefetch(request->tokens(), request->cache_salt()) > 0) {
+      return;  // what a tier has of it is on its way
+    }
+    const KvCache::Prefix prefix = cache_.Lookup(request->tokens(), request->cache_salt());
     if (const Request* leader = LeaderOf(*request, prefix.tokens, plan)) {
       queue_->Remove(*request);
       followers_.Add(*request, *leader, SharedTokens(*leader, *request));
@@ -170,7 +188,8 @@ void Scheduler::Admit(Plan& plan, int64_t now_ms) {
 
 void Scheduler::StartRequest(Request& request) {
   const bool first_start = request.state() == RequestState::kWaiting;
-  const KvCache::Started started = cache_.StartSequence(request.tokens());
+  const KvCache::Started started =
+      cache_.StartSequence(request.tokens(), {.cache_salt = request.cache_salt()});
   request.Start(started.id, started.matched);
   if (first_start) {
     queue_->Charge(request, request.remaining());
@@ -203,8 +222,10 @@ void Scheduler::PlanDrafts(Plan& plan) {
                          int64_t{cache_.stats().free_pages} * cache_.page_size();
     const auto count = static_cast<int32_t>(
         std::min<int64_t>({static_cast<int64_t>(queries[i].drafts.size()), rows, room}));
+    if (!cache_.Extend(request.sequence(), count)) {
+      continue;
+    }
     request.SetDrafts(std::span(queries[i].drafts).first(count));
-    QUIRE_CHECK(cache_.Extend(request.sequence(), count));
     request.set_scheduled_rows(1 + count);
     plan.rows += count;
     rows -= count;
@@ -265,13 +286,14 @@ void Scheduler::ReleaseFollowers(const Request& leader) {
 
 const Request* Scheduler::LeaderOf(const Request& request, int32_t matched,
                                    const Plan& plan) const {
-  const int32_t end = matched + cache_.page_size();
+  const int32_t end = matched - matched % cache_.page_size() + cache_.page_size();
   if (!cache_.options().prefix_caching || end > request.num_tokens() - 1) {
     return nullptr;
   }
   const auto shared = request.tokens().first(end);
   const auto leader = std::ranges::find_if(plan.requests, [&](const Request* other) {
     return other->computed() < end && other->num_tokens() >= end &&
+           other->cache_salt() == request.cache_salt() &&
            std::equal(shared.begin(), shared.end(), other->tokens().begin());
   });
   return leader == plan.requests.end() ? nullptr : *leader;
@@ -312,113 +334,6 @@ void Scheduler::ForecastRunning() {
                                     running->matched_tokens() / cache_.page_size()));
   }
   std::ranges::sort(growths_, std::greater<>(), &Growth::to_come);
-}
-
-std::vector<TokenEvent> Scheduler::Commit(const Step& step, std::span<const SampledToken> sampled) {
-  EndStep(step);
-  QUIRE_CHECK_EQ(sampled.size(), step.batch.logit_rows.size());
-  std::vector<TokenEvent> events;
-  events.reserve(sampled.size());
-  size_t first = 0;
-  for (size_t i = 0; i < step.sequences.size(); ++i) {
-    Request& request = *in_flight_[i];
-    const Step::Sequence& sequence = step.sequences[i];
-    if (request.state() != RequestState::kFinished) {
-      const int32_t accepted =
-          sequence.num_samples > 0 ? AcceptedSamples(step, sequence, first, sampled) : 0;
-      CommitRows(request, sampled.subspan(first, accepted), first, events);
-    }
-    request.set_scheduled_rows(0);
-    first += sequence.num_samples;
-    if (request.state() == RequestState::kFinished) {  // now, or cancelled meanwhile
-      Retire(request);
-    }
-  }
-  in_flight_.clear();
-  return events;
-}
-
-void Scheduler::CommitRows(Request& request, std::span<const SampledToken> accepted, size_t first,
-                           std::vector<TokenEvent>& events) {
-  const auto drafts = static_cast<int32_t>(request.drafts().size());
-  const int32_t before = request.computed();
-  request.SetDrafts({});
-  request.Advance(request.scheduled_rows() - drafts);
-  for (size_t i = 0; i < accepted.size(); ++i) {
-    if (i > 0) {
-      request.Advance(1);  // the draft, now its last token, is computed
-    }
-    request.Append(accepted[i].token);
-    events.push_back(EventOf(request));
-    events.back().token = accepted[i];
-    events.back().sample = static_cast<int32_t>(first + i);
-    queue_->Charge(request, kDrawnTokenCost);
-    if (request.state() == RequestState::kFinished) {
-      break;
-    }
-  }
-  if (drafts > 0) {
-    cache_.Truncate(request.sequence(), request.computed());
-    const auto right = static_cast<int32_t>(accepted.size()) - 1;
-    request.draft_length().Observe(drafts, right);
-    totals_.accepted += right;
-  }
-  PublishPages(request, request.computed() - before);
-}
-
-void Scheduler::PublishPages(const Request& request, int32_t new_rows) {
-  if ((request.computed() % cache_.page_size()) < new_rows) {  // a page is whole now
-    cache_.Publish(request.sequence(), request.computed_tokens());
-    ReleaseFollowers(request);
-  }
-}
-
-std::vector<TokenEvent> Scheduler::Abandon(const Step& step) {
-  EndStep(step);
-  std::vector<TokenEvent> events;
-  for (Request* request : in_flight_) {
-    request->set_scheduled_rows(0);
-    if (request->state() != RequestState::kFinished) {
-      request->Finish(FinishReason::kError);
-      events.push_back(EventOf(*request));
-    }
-    Retire(*request);
-  }
-  in_flight_.clear();
-  return events;
-}
-
-void Scheduler::EndStep(const Step& step) {
-  QUIRE_CHECK(step_in_flight_) << "step " << step.serial << " ends twice";
-  QUIRE_CHECK_EQ(step.serial, serial_);
-  step_in_flight_ = false;
-}
-
-void Scheduler::Retire(Request& request) {
-  QUIRE_CHECK(request.state() == RequestState::kFinished);
-  if (request.has_sequence()) {
-    LeaveRunning(request);
-    ReleaseFollowers(request);
-  } else if (!followers_.Remove(request)) {
-    queue_->Remove(request);
-  }
-  if (request.num_generated() > 0) {
-    forecast_.Observe(request.num_generated(), request.max_generated());
-  }
-  if (drafts_ != nullptr) {
-    drafts_->Forget(request.id());
-  }
-  ++totals_.finished;
-  requests_.erase(request.id());
-}
-
-TokenEvent Scheduler::EventOf(const Request& request) const {
-  return {.id = request.id(),
-          .token = std::nullopt,
-          .finish_reason = request.finish_reason(),
-          .num_prompt = request.num_prompt(),
-          .cached_prompt_tokens = request.cached_prompt_tokens(),
-          .num_generated = request.num_generated()};
 }
 
 SchedulerStats Scheduler::stats() const {

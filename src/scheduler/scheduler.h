@@ -54,6 +54,8 @@ struct SchedulerStats {
 // Admission: a request starts when the pages suffice for the forecast peak of all that run and of
 // itself (GrowthForecast); when nothing runs it starts at once. A request whose next whole page is
 // just being computed for another one follows that one (PrefixFollowers).
+// What a tier of the cache has of the next request is brought back before it starts; nobody waits
+// for that who runs.
 // When pages run out: cached pages go first (KvCache), then the running request of the last rank is
 // preempted for one before it (ChooseVictim) and queues again with its rank. The first by rank can
 // have every page, and Add refuses what could not fit alone, so every step computes at least one
@@ -85,7 +87,8 @@ class Scheduler {
   // flight that computes it is committed or abandoned. False if there is no such request.
   bool Cancel(uint64_t id);
 
-  // The next step; none if no request is left. REQUIRES: no step is in flight.
+  // The next step; none if no request is left, or if none can have a row because a rule of the
+  // cache was broken (KvCache::health): then call Reset. REQUIRES: no step is in flight.
   std::optional<Step> Schedule(int64_t now_ms);
 
   // The step has run: its KV is written and `sampled` holds one token per entry of
@@ -95,6 +98,10 @@ class Scheduler {
 
   // The step failed and its KV is unknown: its requests end with kError, nothing of it is shared.
   std::vector<TokenEvent> Abandon(const Step& step);
+
+  // Ends all requests with kError and resets the cache: after a violation of its rules
+  // (KvCache::health). REQUIRES: no step runs; one that was scheduled is forgotten.
+  std::vector<TokenEvent> Reset();
 
   int32_t num_waiting() const { return queue_->size() + followers_.size(); }
   int32_t num_running() const { return static_cast<int32_t>(running_.size()); }
@@ -113,6 +120,7 @@ class Scheduler {
     bool preempted = false;
   };
 
+  Plan PlanRows(int64_t now_ms);
   void PlanDecodes(Plan& plan);
   void PlanPrefills(Plan& plan);
   void Admit(Plan& plan, int64_t now_ms);

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "kv_cache/page_copy.h"
 #include "ops/batch.h"
 #include "scheduler/request.h"
 
@@ -24,7 +25,8 @@ struct Step {
     int32_t num_samples = 0;  // tokens drawn behind its last rows; 1 + its drafts
   };
 
-  uint64_t serial = 0;  // 1 for a scheduler's first step
+  uint64_t serial = 0;           // 1 for a scheduler's first step
+  std::vector<PageCopy> copies;  // to be done before its batch runs
   Batch batch;
   std::vector<Sequence> sequences;        // [B]
   std::vector<SamplingParams> sampling;   // [R]

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "base/siphash.h"
 #include "server/server_fixture.h"
 
 namespace quire {
@@ -72,6 +73,19 @@ TEST_F(CompletionsTest, PriorityAndTenantReachTheScheduler) {
   EXPECT_EQ(first.tenant, "user ann");
   EXPECT_EQ(Complete({{"prompt", "a"}, {"user", std::string(1000, 'x')}}).status, 200);
   EXPECT_EQ(engine_.WaitForRequest(1).tenant.size(), kMaxTenantBytes);
+}
+
+TEST_F(CompletionsTest, SaltsKeepCachedPrefixesApart) {
+  for (const char* salt : {"a", "b", "a"}) {
+    EXPECT_EQ(Complete({{"prompt", "x"}, {"cache_salt", salt}}).status, 200);
+  }
+  EXPECT_EQ(Complete({{"prompt", "x"}}).status, 200);
+  const uint64_t first = engine_.WaitForRequest(0).cache_salt;
+  EXPECT_NE(engine_.WaitForRequest(1).cache_salt, first);
+  EXPECT_EQ(engine_.WaitForRequest(2).cache_salt, first);
+  EXPECT_EQ(engine_.WaitForRequest(3).cache_salt, 0u);
+  EXPECT_NE(first, SipHash({}, "a")) << "the key is not random";
+  EXPECT_EQ(Complete({{"prompt", "x"}, {"cache_salt", ""}}).status, 400);
 }
 
 TEST_F(CompletionsTest, EchoPutsThePromptFirst) {

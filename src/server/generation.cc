@@ -112,6 +112,7 @@ RequestSpec Generation::MakeSpec(size_t prompt, int32_t index_in_prompt) const {
   spec.priority = fields.priority;
   spec.deadline_ms = fields.deadline_ms;
   spec.tenant = plan_.tenant;
+  spec.cache_salt = plan_.cache_salt;
   spec.ignore_eos = fields.ignore_eos && fields.stop_token_ids.empty();
   return spec;
 }
@@ -397,6 +398,9 @@ std::string TenantOf(const HttpRequest& request, const GenerationFields& fields)
 
 void StartGeneration(ServerContext& context, GenerationPlan plan,
                      std::shared_ptr<Responder> responder) {
+  if (!plan.fields.cache_salt.empty()) {
+    plan.cache_salt = SipHash(context.salt_key, plan.fields.cache_salt);
+  }
   if (auto error = CheckBias(context.engine.model(), plan.fields.sampling)) {
     return responder->Send(ApiErrorResponse(*error));
   }

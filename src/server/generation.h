@@ -79,6 +79,7 @@ struct GenerationPlan {
   std::optional<int32_t> default_max_tokens;  // absent: the rest of the context
   std::string id_prefix;                      // "chatcmpl-"
   std::string tenant;                         // whose share the answer counts to
+  uint64_t cache_salt = 0;                    // of the cached prefixes that it may share
   std::unique_ptr<AnswerFormat> format;
 };
 

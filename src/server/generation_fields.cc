@@ -100,6 +100,12 @@ void ReadScheduling(FieldReader& reader, GenerationFields& fields) {
   reader.Integer("deadline_ms", 0, kInt32Max, &deadline_ms);
   fields.deadline_ms = static_cast<int32_t>(deadline_ms);
   reader.Text("user", &fields.user);
+  reader.Text("cache_salt", &fields.cache_salt);
+  if (reader.Find("cache_salt") != nullptr && fields.cache_salt.empty()) {
+    reader.Fail("cache_salt",
+                "field \"cache_salt\" is empty; leave it out to share cached prefixes",
+                "invalid_value");
+  }
 }
 
 void RefuseUnsupported(FieldReader& reader) {

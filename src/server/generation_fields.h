@@ -30,6 +30,7 @@ struct GenerationFields {
   int32_t priority = 0;
   int32_t deadline_ms = 0;
   std::string user;
+  std::string cache_salt;  // empty = absent
 };
 
 // Reads and checks them; errors are left in `reader`. What a well-known field asks for and this

@@ -169,8 +169,12 @@ Status Server::Impl::Listen() {
 void Server::Impl::Serve(EngineClient& engine) {
   QUIRE_CHECK(context_ == nullptr && !stopped_) << "Serve() was called twice";
   feed_ = std::make_unique<EngineFeed>(engine);
-  context_ = std::make_unique<ServerContext>(
-      ServerContext{engine, *feed_, metrics_, clock_, random_, url_, false});
+  context_ = std::make_unique<ServerContext>(ServerContext{.engine = engine,
+                                                           .feed = *feed_,
+                                                           .metrics = metrics_,
+                                                           .clock = clock_,
+                                                           .random = random_,
+                                                           .base_url = url_});
   engine_events_.emplace(io_, engine.event_fd());
   if (options_.handle_signals) {
     signals_.add(SIGINT);

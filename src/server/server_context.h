@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/clock.h"
+#include "base/siphash.h"
 #include "engine/engine_client.h"
 #include "server/engine_feed.h"
 #include "server/http_message.h"
@@ -22,6 +23,7 @@ struct ServerContext {
   const Clock& clock;
   std::mt19937_64& random;  // ids, and seeds where the client gave none
   std::string base_url;     // "http://127.0.0.1:8000"
+  SipHashKey salt_key = SipHashKey::Random();
   bool draining = false;
 };
 

@@ -32,6 +32,7 @@ void RunPlans(const std::string& model_path, DType kv_dtype, int plans, uint64_t
   uint64_t cached_tokens = 0;
   uint64_t drafted_tokens = 0;
   uint64_t accepted_tokens = 0;
+  uint64_t loaded_pages = 0;
   for (int i = 0; i < plans; ++i) {
     const ExactnessPlan plan = workload.DrawPlan(random);
     SCOPED_TRACE(StrCat("plan ", i, ": ", Describe(plan)));
@@ -44,17 +45,21 @@ void RunPlans(const std::string& model_path, DType kv_dtype, int plans, uint64_t
     cached_tokens += served.cached_tokens;
     drafted_tokens += served.drafted_tokens;
     accepted_tokens += served.accepted_tokens;
+    loaded_pages += served.loaded_pages;
   }
   std::printf(
-      "%d plans, %llu preemptions, %llu tokens from the prefix cache, %llu of %llu drafts right\n",
+      "%d plans, %llu preemptions, %llu tokens from the prefix cache, %llu of %llu drafts right, "
+      "%llu pages from tiers\n",
       plans, static_cast<unsigned long long>(preemptions),
       static_cast<unsigned long long>(cached_tokens),
       static_cast<unsigned long long>(accepted_tokens),
-      static_cast<unsigned long long>(drafted_tokens));
+      static_cast<unsigned long long>(drafted_tokens),
+      static_cast<unsigned long long>(loaded_pages));
   if (plans < kPlansThatMeetAll) return;
   EXPECT_GT(preemptions, 0u) << "no plan preempted: the plans test too little";
   EXPECT_GT(cached_tokens, 0u) << "no plan hit the prefix cache: the plans test too little";
   EXPECT_GT(accepted_tokens, 0u) << "no draft was right: the plans test too little";
+  EXPECT_GT(loaded_pages, 0u) << "no page came from a tier: the plans test too little";
   EXPECT_GT(drafted_tokens, accepted_tokens) << "no draft was wrong: the plans test too little";
 }
 

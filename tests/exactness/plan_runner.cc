@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "engine/model_runner.h"
 
@@ -15,6 +17,7 @@ constexpr int32_t kFirstOrdinaryToken =
     300;  // past the special and byte tokens of both vocabularies
 constexpr int32_t kOrdinaryTokens = 40000;
 constexpr int64_t kAmpleKvTokens = 16384;
+constexpr int64_t kTierBytes = 16 << 20;  // a few of the largest pages
 
 // FNV-1a over the 32-bit patterns.
 uint64_t HashBits(std::span<const float> values) {
@@ -54,9 +57,23 @@ EngineOptions OptionsOf(const ExactnessPlan& plan, const std::string& model_path
   options.step_token_budget = plan.step_token_budget;
   options.max_running = plan.max_running;
   options.prefix_cache = plan.prefix_cache;
+  if (plan.tiers) {
+    options.host_cache_bytes = kTierBytes;
+    options.disk_cache_bytes = 4 * kTierBytes;
+    options.disk_cache_folder = testing::TempDir();
+  }
   options.speculative = plan.speculative;
   options.queue_policy = plan.queue_policy;
   return options;
+}
+
+// Once the pages on their way from a tier, for a request that was cancelled, have arrived.
+EngineStats StatsAtRest(Engine& engine, std::vector<EngineEvent>& events) {
+  for (int tries = 0; tries < 1000 && engine.stats().pages_owned > 0; ++tries) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    engine.Step(events);
+  }
+  return engine.stats();
 }
 
 // Bytes of a pool of `tokens` tokens of the model.
@@ -72,12 +89,12 @@ int64_t KvBytes(const std::string& model_path, int64_t tokens, const EngineOptio
 }  // namespace
 
 std::string Describe(const ExactnessPlan& plan) {
-  std::string text =
-      StrCat("page ", plan.page_size, ", threads ", plan.threads, ", chunk ",
-             plan.max_prefill_chunk, ", budget ", plan.step_token_budget, ", running ",
-             plan.max_running, ", kv tokens ", plan.kv_tokens, ", prefix cache ", plan.prefix_cache,
-             ", speculative ", plan.speculative == SpeculativeMethod::kNgram, ", policy ",
-             static_cast<int>(plan.queue_policy), ", requests");
+  std::string text = StrCat(
+      "page ", plan.page_size, ", threads ", plan.threads, ", chunk ", plan.max_prefill_chunk,
+      ", budget ", plan.step_token_budget, ", running ", plan.max_running, ", kv tokens ",
+      plan.kv_tokens, ", prefix cache ", plan.prefix_cache, ", tiers ", plan.tiers, ", salted ",
+      plan.salted, ", speculative ", plan.speculative == SpeculativeMethod::kNgram, ", policy ",
+      static_cast<int>(plan.queue_policy), ", requests");
   for (const ExactnessPlan::Arrival& arrival : plan.arrivals) {
     text += StrCat(" ", arrival.request, "@", arrival.step);
   }
@@ -147,6 +164,8 @@ ExactnessPlan Workload::DrawPlan(std::mt19937_64& random) const {
   plan.step_token_budget = Pick(random, {32, 100, 512});
   plan.max_running = growing ? 16 : Pick(random, {2, 5, 16});
   plan.prefix_cache = Draw(random, 0, 3) != 0;
+  plan.tiers = plan.prefix_cache && Draw(random, 0, 3) == 0;
+  plan.salted = Draw(random, 0, 3) == 0;
   plan.speculative = Draw(random, 0, 1) == 0 ? SpeculativeMethod::kOff : SpeculativeMethod::kNgram;
   plan.queue_policy = static_cast<QueuePolicy>(Draw(random, 0, 2));
   const int64_t count = Draw(random, 2, 16);
@@ -189,6 +208,7 @@ Workload::Served Workload::Serve(const ExactnessPlan& plan) const {
       if (plan.arrivals[i].step == step) {
         RequestSpec request = requests_[plan.arrivals[i].request];
         request.id = i;
+        request.cache_salt = plan.salted ? i % 2 : 0;
         if (plan.queue_policy != QueuePolicy::kArrival) {
           request.priority = plan.arrivals[i].priority;
           request.tenant = StrCat("tenant ", i % 3);
@@ -209,13 +229,14 @@ Workload::Served Workload::Serve(const ExactnessPlan& plan) const {
       served.traces[event.request_id].tokens.push_back(event.sampled.token);
     }
   }
-  const EngineStats stats = (*engine)->stats();
+  const EngineStats stats = StatsAtRest(**engine, events);
   EXPECT_EQ(stats.pages_owned, 0);
   EXPECT_EQ(stats.pages_free + stats.pages_cached, stats.pages_total);
   served.preemptions = stats.preemptions;
   served.cached_tokens = stats.prefix_hit_tokens;
   served.drafted_tokens = stats.drafted_tokens;
   served.accepted_tokens = stats.accepted_tokens;
+  served.loaded_pages = stats.tier_loaded_pages;
   return served;
 }
 

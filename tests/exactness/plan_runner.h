@@ -28,6 +28,8 @@ struct ExactnessPlan {
   int32_t max_running = 16;
   int64_t kv_tokens = 0;  // of the pool; small ones force preemption
   bool prefix_cache = true;
+  bool tiers = false;   // pages that leave the pool go to host memory and disk
+  bool salted = false;  // requests of even and odd number share nothing
   SpeculativeMethod speculative = SpeculativeMethod::kOff;
   QueuePolicy queue_policy = QueuePolicy::kArrival;
   struct Arrival {
@@ -59,6 +61,7 @@ class Workload {
     uint64_t cached_tokens = 0;
     uint64_t drafted_tokens = 0;
     uint64_t accepted_tokens = 0;
+    uint64_t loaded_pages = 0;  // from a tier
   };
   // Serves `plan` on a fresh engine. A failure to load or serve fails the running test.
   Served Serve(const ExactnessPlan& plan) const;

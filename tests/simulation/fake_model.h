@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -42,16 +43,35 @@ inline int32_t DrawToken(const Voice& voice, uint64_t history, int32_t last, uin
   return static_cast<int32_t>((hash >> 10) % static_cast<uint64_t>(voice.vocabulary));
 }
 
+struct FakeSlot {
+  static constexpr uint64_t kUnwritten = 0xDEADDEADDEADDEADu;
+
+  int32_t position = -1;
+  int32_t token = -1;
+  uint64_t history = kUnwritten;  // of the tokens up to and with this one
+};
+
 class FakeModel {
  public:
   FakeModel(int32_t num_pages, int32_t page_size, Voice voice)
       : page_size_(page_size), voice_(voice), slots_(size_t(num_pages) * page_size) {}
 
+  // One page's slots.
+  std::span<FakeSlot> Page(int32_t page) {
+    return std::span(slots_).subspan(size_t(page) * page_size_, page_size_);
+  }
+
+  void Copy(std::span<const PageCopy> copies) {
+    for (const PageCopy& copy : copies) {
+      std::ranges::copy(Page(copy.from), Page(copy.to).begin());
+    }
+  }
+
   // One token per logit row.
   std::vector<SampledToken> Run(const Step& step) {
     const Batch& batch = step.batch;
     for (int32_t row = 0; row < batch.num_tokens(); ++row) {
-      At(batch.slot_mapping[row]) = {batch.positions[row], batch.tokens[row], kUnwritten};
+      At(batch.slot_mapping[row]) = {batch.positions[row], batch.tokens[row], FakeSlot::kUnwritten};
     }
     // As in a real layer no row may read what another sequence computes in the same step: the
     // hashes become visible at the end.
@@ -75,20 +95,12 @@ class FakeModel {
   // A step that broke off: its slots hold anything.
   void Spoil(const Step& step) {
     for (const int64_t slot : step.batch.slot_mapping) {
-      At(slot) = {-7, -7, kUnwritten};
+      At(slot) = {-7, -7, FakeSlot::kUnwritten};
     }
   }
 
  private:
-  static constexpr uint64_t kUnwritten = 0xDEADDEADDEADDEADu;
-
-  struct Slot {
-    int32_t position = -1;
-    int32_t token = -1;
-    uint64_t history = kUnwritten;  // of the tokens up to and with this one
-  };
-
-  Slot& At(int64_t slot) {
+  FakeSlot& At(int64_t slot) {
     QUIRE_CHECK_GE(slot, 0);
     QUIRE_CHECK_LT(slot, static_cast<int64_t>(slots_.size()));
     return slots_[slot];
@@ -103,7 +115,7 @@ class FakeModel {
     for (int32_t p = 0; p < batch.kv_length[b]; ++p) {
       const int64_t page = batch.page_table[size_t(b) * batch.max_pages + p / page_size_];
       const int64_t slot = page * page_size_ + p % page_size_;
-      const Slot& content = At(slot);
+      const FakeSlot& content = At(slot);
       history = ExtendHistory(history, content.position, content.token);
       if (p < old_tokens) {
         // Adds nothing if the slot was computed after this history.
@@ -117,7 +129,7 @@ class FakeModel {
 
   int32_t page_size_;
   Voice voice_;
-  std::vector<Slot> slots_;
+  std::vector<FakeSlot> slots_;
 };
 
 }  // namespace quire

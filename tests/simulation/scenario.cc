@@ -115,6 +115,13 @@ Scenario ScenarioOf(uint64_t seed) {
   s.ms_per_step = dice.Skewed(1, 20'000);
   s.speculates = dice.Chance(0.5);
   s.scheduler.max_draft_step_rows = dice.Skewed(1, 64);
+  s.cache.partial_matches = dice.Chance(0.7);
+  s.num_salts = dice.Chance(0.7) ? 1 : 3;
+  s.violation_rate = dice.Chance(0.9) ? 0 : dice.Real(0.02);
+  if (dice.Chance(0.1)) {  // rarely: each of their steps waits for another thread
+    s.tier_slots = dice.Skewed(1, 64);
+    s.tier_failure_rate = dice.Chance(0.5) ? 0 : dice.Real(0.2);
+  }
   s.monotony = dice.Chance(0.5) ? 0 : 0.5 + dice.Real(0.5);
   return s;
 }

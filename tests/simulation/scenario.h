@@ -36,14 +36,18 @@ struct Scenario {
   int32_t longest_prompt = 0;
   int32_t longest_output = 0;
   int32_t num_tenants = 1;
-  int32_t ms_per_step = 0;  // on average
-  double add_rate = 0;      // requests per step
-  double cancel_rate = 0;   // of the requests
-  double failure_rate = 0;  // steps that break off
-  double stop_rate = 0;     // requests with stop tokens
-  double repeat_rate = 0;   // prompts that continue an earlier history
-  double urgent_rate = 0;   // requests with a priority or a deadline
-  double monotony = 0;      // tokens that follow from the last one alone, so that text repeats
+  int32_t ms_per_step = 0;    // on average
+  double add_rate = 0;        // requests per step
+  double cancel_rate = 0;     // of the requests
+  double failure_rate = 0;    // steps that break off
+  double stop_rate = 0;       // requests with stop tokens
+  double violation_rate = 0;  // steps after which a rule of the cache is broken
+  int32_t num_salts = 1;
+  int32_t tier_slots = 0;        // pages of a tier; 0 = there is none
+  double tier_failure_rate = 0;  // copies to and from it that fail
+  double repeat_rate = 0;        // prompts that continue an earlier history
+  double urgent_rate = 0;        // requests with a priority or a deadline
+  double monotony = 0;           // tokens that follow from the last one alone, so that text repeats
 };
 
 Scenario ScenarioOf(uint64_t seed);

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <thread>
 
+#include "base/log.h"
 #include "base/test_seed.h"
 #include "simulation/campaign.h"
 
@@ -36,6 +37,9 @@ void Print(const Outcome& total) {
       {"tokens hit", total.hit_tokens},
       {"pages evicted", total.evicted_pages},
       {"pages deduplicated", total.deduplicated_pages},
+      {"violations", total.violations},
+      {"pages loaded", total.loaded_pages},
+      {"failed copies", total.failed_copies},
   };
   for (const auto& [name, number] : numbers) {
     std::printf("%12lld %s\n", static_cast<long long>(number), name);
@@ -51,6 +55,7 @@ TEST(SchedulerSimulation, EveryRequestAnswersAsIfAlone) {
     EXPECT_EQ(simulation.error(), "");
     return;
   }
+  SetLogLevel(LogLevel::kError);  // tiers fail on purpose
   const int processes = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   const CampaignResult result = RunCampaign(TestSeed(), StepsToRun(), processes);
   Print(result.total);
@@ -70,6 +75,9 @@ TEST(SchedulerSimulation, EveryRequestAnswersAsIfAlone) {
   EXPECT_GT(result.total.hit_tokens, 100 * share);
   EXPECT_GT(result.total.evicted_pages, 10 * share);
   EXPECT_GT(result.total.deduplicated_pages, share);
+  EXPECT_GT(result.total.violations, share / 10);
+  EXPECT_GT(result.total.loaded_pages, share / 10);
+  EXPECT_GT(result.total.failed_copies, share / 10);
 }
 
 TEST(SchedulerSimulation, SeedReplaysExactly) {

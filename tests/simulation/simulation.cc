@@ -1,9 +1,11 @@
 #include "simulation/simulation.h"
 
 #include <algorithm>
+#include <limits>
 #include <memory>
 
 #include "scheduler/ngram_draft_source.h"
+#include "simulation/fake_page_store.h"
 
 namespace quire {
 
@@ -11,6 +13,17 @@ namespace {
 
 std::unique_ptr<DraftSource> DraftsOf(const Scenario& scenario) {
   return scenario.speculates ? std::make_unique<NgramDraftSource>() : nullptr;
+}
+
+std::vector<std::unique_ptr<PageTier>> TiersOf(const Scenario& scenario, FakeModel& model,
+                                               uint64_t seed) {
+  std::vector<std::unique_ptr<PageTier>> tiers;
+  if (scenario.tier_slots > 0) {
+    tiers.push_back(std::make_unique<PageTier>(
+        "fake", std::make_unique<FakePageStore>(model, scenario.tier_slots, seed,
+                                                scenario.tier_failure_rate)));
+  }
+  return tiers;
 }
 
 }  // namespace
@@ -29,15 +42,18 @@ void Outcome::Add(const Outcome& other) {
   hit_tokens += other.hit_tokens;
   evicted_pages += other.evicted_pages;
   deduplicated_pages += other.deduplicated_pages;
+  violations += other.violations;
+  loaded_pages += other.loaded_pages;
+  failed_copies += other.failed_copies;
 }
 
 Simulation::Simulation(const SimulationCase& simulated)
     : workload_(simulated),
       last_step_(simulated.steps),
-      cache_(scenario().cache),
-      scheduler_(scenario().scheduler, cache_, DraftsOf(scenario())),
       voice_{scenario().vocabulary, scenario().monotony},
       model_(scenario().cache.num_pages, scenario().cache.page_size, voice_),
+      cache_(scenario().cache, TiersOf(scenario(), model_, simulated.seed)),
+      scheduler_(scenario().scheduler, cache_, DraftsOf(scenario())),
       next_arrival_(workload_.arrivals().begin()),
       next_cancel_(workload_.cancels().begin()),
       writer_of_page_(scenario().cache.num_pages, -1) {}
@@ -49,6 +65,11 @@ Outcome Simulation::Run() {
       step_ = std::max(step_, next_arrival_->first.step);
     }
     ArriveAndCancel(false);
+    // Waits, so that a seed replays.
+    if (const Status tiers = cache_.WaitForTiers();
+        !tiers.ok() && scenario().tier_failure_rate == 0) {
+      Fail(tiers.message());
+    }
     const std::optional<Step> step = scheduler_.Schedule(now_ms_);
     if (step.has_value() == live_.empty()) {
       Fail(StrCat(live_.size(), " requests are live, but a step was ", step ? "" : "not ",
@@ -60,6 +81,9 @@ Outcome Simulation::Run() {
       ArriveAndCancel(true);
     }
     CheckState();
+    if (workload_.Violates(step_)) {
+      Violate();
+    }
     now_ms_ += workload_.MsOf(step_++);
   }
   const KvCacheStats stats = cache_.stats();
@@ -72,6 +96,8 @@ Outcome Simulation::Run() {
   outcome_.hit_tokens = stats.hit_tokens;
   outcome_.evicted_pages = stats.evicted_pages;
   outcome_.deduplicated_pages = stats.deduplicated_pages;
+  outcome_.loaded_pages = stats.loaded_pages;
+  outcome_.failed_copies = stats.failed_copies;
   return outcome_;
 }
 
@@ -140,6 +166,7 @@ void Simulation::RunStep(const Step& step) {
   if (workload_.Fails(step_)) {
     return Abandon(step);
   }
+  model_.Copy(step.copies);
   const std::vector<SampledToken> sampled = model_.Run(step);
   for (const TokenEvent& event : scheduler_.Commit(step, sampled)) {
     if (event.token && event.token->token != sampled[event.sample].token) {
@@ -157,6 +184,26 @@ void Simulation::Abandon(const Step& step) {
         live_.erase(static_cast<int32_t>(event.id)) != 1) {
       Fail(StrCat("wrong event for request ", event.id, " of a failed step"));
     }
+  }
+}
+
+void Simulation::Violate() {
+  ++outcome_.violations;
+  cache_.Release(std::numeric_limits<KvSequenceId>::max());
+  if (cache_.health().ok()) {
+    Fail("a sequence that never was is released unnoticed");
+  }
+  CheckState();  // it has no effect but to be known
+  for (const TokenEvent& event : scheduler_.Reset()) {
+    if (event.finish_reason != FinishReason::kError || event.token ||
+        live_.erase(static_cast<int32_t>(event.id)) != 1) {
+      Fail(StrCat("wrong event for request ", event.id, " as the cache is reset"));
+    }
+  }
+  if (!live_.empty() || !cache_.health().ok() ||
+      cache_.stats().free_pages != scenario().cache.num_pages) {
+    Fail(StrCat("after a reset ", live_.size(), " requests are left and ",
+                cache_.stats().free_pages, " pages free; ", cache_.health().message()));
   }
 }
 
@@ -206,9 +253,11 @@ std::optional<FinishReason> Simulation::ExpectedFinish(const Expected& expected,
 
 void Simulation::CheckState() {
   const KvCacheStats stats = cache_.stats();
-  if (stats.free_pages + stats.cached_pages + stats.owned_pages != scenario().cache.num_pages) {
+  if (stats.free_pages + stats.cached_pages + stats.owned_pages + stats.in_transfer_pages !=
+      scenario().cache.num_pages) {
     Fail(StrCat(stats.free_pages, " free + ", stats.cached_pages, " cached + ", stats.owned_pages,
-                " owned pages of ", scenario().cache.num_pages));
+                " owned + ", stats.in_transfer_pages, " pages in transfer of ",
+                scenario().cache.num_pages));
   }
   if (const Status status = scheduler_.CheckInvariants(); !status.ok()) {
     Fail(status.message());

@@ -32,6 +32,9 @@ struct Outcome {
   int64_t hit_tokens = 0;
   int64_t evicted_pages = 0;
   int64_t deduplicated_pages = 0;
+  int64_t violations = 0;
+  int64_t loaded_pages = 0;  // from a tier
+  int64_t failed_copies = 0;
 
   void Add(const Outcome& other);
 };
@@ -62,6 +65,7 @@ class Simulation {
   bool ShouldBeRefused(const RequestSpec& spec) const;
   void RunStep(const Step& step);
   void Abandon(const Step& step);
+  void Violate();
   void CheckStep(const Step& step);
   bool RowsAreRight(const Step& step, int32_t b, size_t first_sample) const;
   void CheckWrites(const Batch& batch);
@@ -75,10 +79,10 @@ class Simulation {
 
   Workload workload_;
   int64_t last_step_;
-  KvCache cache_;
-  Scheduler scheduler_;
   Voice voice_;
   FakeModel model_;
+  KvCache cache_;  // its tiers copy the model's pages
+  Scheduler scheduler_;
   std::multimap<Moment, int32_t>::const_iterator next_arrival_;
   std::multimap<Moment, int32_t>::const_iterator next_cancel_;
   std::map<int32_t, std::vector<int32_t>> histories_;  // prompt and tokens received, by number

@@ -8,7 +8,7 @@ namespace quire {
 
 namespace {
 
-enum About : uint64_t { kTimes, kSpec, kPrompt, kFailures, kClock };
+enum About : uint64_t { kTimes, kSpec, kPrompt, kFailures, kClock, kViolations };
 
 }  // namespace
 
@@ -46,6 +46,7 @@ RequestSpec Workload::SpecOf(int32_t number,
     spec.deadline_ms = dice.Chance(0.3) ? dice.Skewed(1, 200'000) : 0;
   }
   spec.tenant = StrCat("tenant ", dice.Uniform(1, scenario_.num_tenants));
+  spec.cache_salt = static_cast<uint64_t>(dice.Uniform(1, scenario_.num_salts));
   return spec;
 }
 
@@ -76,6 +77,11 @@ std::vector<int32_t> Workload::PromptOf(
 
 bool Workload::Fails(int64_t step) const {
   return Dice(case_.seed, kFailures, static_cast<uint64_t>(step)).Chance(scenario_.failure_rate);
+}
+
+bool Workload::Violates(int64_t step) const {
+  return Dice(case_.seed, kViolations, static_cast<uint64_t>(step))
+      .Chance(scenario_.violation_rate);
 }
 
 int64_t Workload::MsOf(int64_t step) const {

@@ -31,6 +31,7 @@ class Workload {
                      const std::map<int32_t, std::vector<int32_t>>& histories) const;
 
   bool Fails(int64_t step) const;
+  bool Violates(int64_t step) const;
   int64_t MsOf(int64_t step) const;  // that it takes
 
  private:
