@@ -113,7 +113,10 @@ Workload::Workload(std::string model_path, DType kv_dtype, size_t count, std::mt
     const int64_t prefix = grows ? 0 : Pick(random, {0, 30, 64, 130, 200});
     request.prompt.assign(shared.begin(), shared.begin() + prefix);
     const auto own = DrawTokens(random, Draw(random, 1, grows ? 10 : i % 8 == 7 ? 400 : 40));
-    request.prompt.insert(request.prompt.end(), own.begin(), own.end());
+    // The others of these, greedy ones, say theirs over and over: drafts come from what repeats.
+    for (int times = i % 6 == 0 ? 5 : 1; times > 0; --times) {
+      request.prompt.insert(request.prompt.end(), own.begin(), own.end());
+    }
     request.sampling.temperature = i % 2 == 0 ? 0.0f : 0.9f;
     request.sampling.top_p = i % 4 == 1 ? 0.9f : 1.0f;
     request.sampling.top_k = i % 4 == 3 ? 50 : 0;
@@ -130,7 +133,7 @@ Workload::Workload(std::string model_path, DType kv_dtype, size_t count, std::mt
     alone.arrivals = {{.request = i}};
     alone.kv_tokens = kAmpleKvTokens;
     alone_.push_back(Serve(alone).traces[0]);
-    if (i % 6 == 0) {
+    if (i % 6 == 3) {
       EndEarly(requests_[i], alone_[i]);
     }
   }
