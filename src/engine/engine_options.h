@@ -39,9 +39,11 @@ struct EngineOptions {
   int64_t disk_cache_bytes = 0;
   std::string disk_cache_folder;  // must exist if disk_cache_bytes is not 0
 
-  int32_t max_context = 0;          // tokens of prompt and output; 0 = the model's own
-  int32_t max_running = 64;         // sequences in one step
-  int32_t step_token_budget = 512;  // tokens in one step
+  int32_t max_context = 0;   // tokens of prompt and output; 0 = the model's own
+  int32_t max_running = 64;  // sequences in one step
+  // Tokens in one step. Prompts go as fast with 128 as with 512, and an answer waits for fewer of
+  // others.
+  int32_t step_token_budget = 128;
   int32_t max_prefill_chunk = 512;  // prompt tokens of one sequence in one step
   int32_t max_waiting = 1024;       // requests in the queue
   QueuePolicy queue_policy = QueuePolicy::kArrival;
