@@ -9,10 +9,6 @@ namespace {
 
 constexpr double kObservations = 32;  // the share is about the mean of so many
 
-int32_t CeilDiv(int32_t value, int32_t by) {
-  return (value + by - 1) / by;
-}
-
 }  // namespace
 
 void GrowthForecast::Observe(int32_t drawn, int32_t allowed) {

@@ -10,6 +10,11 @@
 
 namespace quire {
 
+// Pages of `by` tokens that `value` tokens take.
+inline int32_t CeilDiv(int32_t value, int32_t by) {
+  return (value + by - 1) / by;
+}
+
 // What a request is going to take and give, forecast.
 struct Growth {
   int32_t to_come = 0;      // tokens that it will draw

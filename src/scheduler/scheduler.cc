@@ -19,10 +19,6 @@ Status ValidateAtLeastOne(const char* name, int32_t value) {
              : InvalidArgument("scheduler: ", name, " is ", value, "; it must be at least 1");
 }
 
-int32_t PagesOf(int32_t tokens, int32_t page_size) {
-  return (tokens + page_size - 1) / page_size;
-}
-
 }  // namespace
 
 Status SchedulerConfig::Validate() const {
@@ -330,7 +326,7 @@ void Scheduler::ForecastRunning() {
   available_pages_ = cache_.available_pages();
   for (const Request* running : running_) {
     const int32_t tokens = running->computed() + running->scheduled_rows();
-    growths_.push_back(forecast_.Of(*running, PagesOf(tokens, cache_.page_size()),
+    growths_.push_back(forecast_.Of(*running, CeilDiv(tokens, cache_.page_size()),
                                     running->matched_tokens() / cache_.page_size()));
   }
   std::ranges::sort(growths_, std::greater<>(), &Growth::to_come);
