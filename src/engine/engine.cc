@@ -95,6 +95,9 @@ Status Engine::CreateScheduler() {
 
 Result<std::vector<std::unique_ptr<PageTier>>> Engine::CreateTiers() {
   std::vector<std::unique_ptr<PageTier>> tiers;
+  if (options_.host_cache_bytes <= 0 && options_.disk_cache_bytes <= 0) {
+    return tiers;
+  }
   QUIRE_ASSIGN_OR_RETURN(tier_device_, CpuDevice::Create(1));
   if (options_.host_cache_bytes > 0) {
     QUIRE_ASSIGN_OR_RETURN(
