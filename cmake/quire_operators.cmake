@@ -1,5 +1,5 @@
 # The table of operator implementations. An operator is a folder src/ops/<name> with <name>.h; a
-# platform file in it (<platform>.cc or .cu) defines
+# platform file in it, <platform>.cc, defines
 #     namespace quire::ops::<name> { Implementations <Platform>Implementations(); }
 # and reference.cc defines ReferenceImplementations(). Per operator this writes a file that defines
 # ImplementationsOf(PlatformKind): the platform's list followed by the reference; and one file for
@@ -7,14 +7,6 @@
 function(quire_add_operator_tables target)
   set(index_includes "")
   set(index_rows "")
-  set(platform_kinds "")
-  foreach(platform ${QUIRE_PLATFORMS})
-    string(SUBSTRING ${platform} 0 1 first)
-    string(TOUPPER ${first} first)
-    string(SUBSTRING ${platform} 1 -1 rest)
-    list(APPEND platform_kinds "PlatformKind::k${first}${rest}")
-  endforeach()
-  list(JOIN platform_kinds ", " platform_kinds)
   file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/ops/*/reference.cc)
   foreach(header ${headers})
     get_filename_component(folder ${header} DIRECTORY)
@@ -22,14 +14,12 @@ function(quire_add_operator_tables target)
     set(declarations "Implementations ReferenceImplementations();\n")
     set(cases "")
     foreach(platform ${QUIRE_PLATFORMS})
-      if(EXISTS ${folder}/${platform}.cc OR EXISTS ${folder}/${platform}.cu)
-        string(SUBSTRING ${platform} 0 1 first)
-        string(TOUPPER ${first} first)
-        string(SUBSTRING ${platform} 1 -1 rest)
-        string(APPEND declarations "Implementations ${first}${rest}Implementations();\n")
-        string(APPEND cases "    case PlatformKind::k${first}${rest}: {\n"
+      if(EXISTS ${folder}/${platform}.cc)
+        quire_platform_name(${platform} name)
+        string(APPEND declarations "Implementations ${name}Implementations();\n")
+        string(APPEND cases "    case PlatformKind::k${name}: {\n"
           "      static const Implementations list =\n"
-          "          Join(${first}${rest}Implementations(), ReferenceImplementations());\n"
+          "          Join(${name}Implementations(), ReferenceImplementations());\n"
           "      return list;\n    }\n")
       endif()
     endforeach()
@@ -67,10 +57,6 @@ namespace quire::ops {
 std::vector<OperatorRow> AllOperators(PlatformKind platform) {
   return {
 ${index_rows}  };
-}
-
-std::vector<PlatformKind> EnabledPlatforms() {
-  return {${platform_kinds}};
 }
 
 }  // namespace quire::ops

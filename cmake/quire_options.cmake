@@ -1,7 +1,8 @@
 # Compiler and linker settings that every target of Quire shares.
 add_library(quire_options INTERFACE)
 target_compile_options(quire_options INTERFACE
-  -Wall -Wextra -Werror -fno-math-errno -ffp-contract=off)
+  -Wall -Wextra $<$<COMPILE_LANGUAGE:CXX>:-Werror> $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings>
+  -fno-math-errno -ffp-contract=off)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12 reports the deliberately undefined operands inside its own AVX-512 intrinsics, and
   # overlaps in its own std::string (PR 105651).
@@ -20,4 +21,5 @@ endif()
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
 endif()

@@ -1,25 +1,30 @@
 # A room of src/ is a static library quire_<room>; files are picked by name:
 #   *_test.cc   into the test program quire_<room>_test
 #   *_bench.cc  into the benchmark program quire_<room>_bench
-#   all others  into the library; folders and files named after a platform only where that platform
-#               is enabled.
+#   all others  into the library
+# Folders and files named after a platform are left out where that platform is not enabled; so are
+# .cu files, the kernels of the platforms whose compilers take them.
 include(GoogleTest)
 
 # quire_add_room(NAME [LIBRARIES lib...] [TEST_LIBRARIES lib...] [TEST_LABEL label]
 #   [TESTS_PER_SUITE])
 function(quire_add_room name)
   cmake_parse_arguments(ARG "TESTS_PER_SUITE" "TEST_LABEL" "LIBRARIES;TEST_LIBRARIES" ${ARGN})
-  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cc)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS
+    ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cc ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cu)
+  foreach(platform cpu cuda musa maca ascend)
+    if(NOT platform IN_LIST QUIRE_PLATFORMS)
+      list(FILTER sources EXCLUDE REGEX "/${platform}(_[a-z0-9_]+)?\\.cc$|/platform/${platform}/")
+    endif()
+  endforeach()
+  if(NOT cuda IN_LIST QUIRE_PLATFORMS)
+    list(FILTER sources EXCLUDE REGEX "\\.cu$")
+  endif()
   set(tests ${sources})
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")
   set(benches ${sources})
   list(FILTER benches INCLUDE REGEX "_bench\\.cc$")
   list(FILTER sources EXCLUDE REGEX "_(test|bench)\\.cc$")
-  foreach(platform cpu cuda musa maca ascend)
-    if(NOT platform IN_LIST QUIRE_PLATFORMS)
-      list(FILTER sources EXCLUDE REGEX "/${platform}(_[a-z0-9]+)?\\.cc$|/platform/${platform}/")
-    endif()
-  endforeach()
 
   add_library(quire_${name} STATIC ${sources})
   target_link_libraries(quire_${name} PUBLIC quire_options ${ARG_LIBRARIES})

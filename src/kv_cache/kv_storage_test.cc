@@ -34,6 +34,8 @@ class LimitedDevice final : public Device {
     return Buffer(std::aligned_alloc(Buffer::kAlignment, rounded), bytes, place(),
                   [](void* data, size_t) { std::free(data); });
   }
+  bool is_asynchronous() const override { return false; }
+  Result<Buffer> AllocatePinned(size_t bytes) override { return Allocate(bytes); }
   Result<size_t> AvailableMemory() const override { return promised_.value_or(available_); }
   Result<std::unique_ptr<Stream>> CreateStream() override { return Unsupported("no streams"); }
 

@@ -41,14 +41,18 @@ ImplementationList<Args> Join(ImplementationList<Args> first,
   return first;
 }
 
-// Runs the implementation that `context` asks for, or the first that accepts. `op` is for messages.
+// Runs the implementation that `context` asks for, or the first that accepts; the reference, which
+// reads and writes from the host, on other devices only when it is asked for. `op` is for messages.
 // Errors: not_found (no implementation of that name), unsupported (it does not take this problem).
 template <typename Args>
 Status RunBest(std::string_view op, const ImplementationList<Args>& list, const OpContext& context,
                const Args& args) {
+  const bool on_host = context.stream.device().place().IsHost();
   for (const Implementation<Args>& implementation : list) {
     const bool named = implementation.name == context.implementation;
-    if (!named && !context.implementation.empty()) {
+    const bool by_default =
+        context.implementation.empty() && (on_host || implementation.name != "reference");
+    if (!named && !by_default) {
       continue;
     }
     if (implementation.accepts(context, args)) {

@@ -30,7 +30,4 @@ OperatorRow RowOf(std::string_view name, const ImplementationList<Args>& list) {
 // By name.
 std::vector<OperatorRow> AllOperators(PlatformKind platform);
 
-// The platforms that this build has.
-std::vector<PlatformKind> EnabledPlatforms();
-
 }  // namespace quire::ops

@@ -75,11 +75,27 @@ struct DeviceProperties {
 
 class Device;
 
+// A point in a stream's order. Any thread may wait for it, also after the stream is gone.
+class Event {
+ public:
+  virtual ~Event() = default;
+  // Returns when the work before the point has finished; the first error of that work, if any.
+  virtual Status Wait() = 0;
+};
+
 // A queue of work on one device, in order. One thread at a time enqueues.
 class Stream {
  public:
   virtual ~Stream() = default;
   virtual Device& device() const = 0;
+  // Enqueues a copy of `bytes` bytes that do not overlap. Each end is host memory or memory of this
+  // device. Where the device is asynchronous, a copy from or to pinned memory returns at once, and
+  // both ends must stay as they are until the stream has come past it; one from or to other host
+  // memory may wait for the stream.
+  virtual Status Copy(void* to, Place to_place, const void* from, Place from_place,
+                      size_t bytes) = 0;
+  // The point behind all work enqueued so far.
+  virtual Result<std::unique_ptr<Event>> Record() = 0;
   // Returns when all enqueued work has finished; the first error of that work, if any.
   virtual Status Synchronize() = 0;
 };
@@ -90,8 +106,13 @@ class Device {
   virtual ~Device() = default;
   virtual Place place() const = 0;
   virtual const DeviceProperties& properties() const = 0;
+  // Whether enqueued work may still run when the call that enqueued it has returned. If not,
+  // operators and copies are done when they return, and device memory is host memory.
+  virtual bool is_asynchronous() const = 0;
   // Uninitialized device memory; resource_exhausted names the size asked for.
   virtual Result<Buffer> Allocate(size_t bytes) = 0;
+  // Uninitialized host memory that streams of this device copy from and to asynchronously.
+  virtual Result<Buffer> AllocatePinned(size_t bytes) = 0;
   virtual Result<size_t> AvailableMemory() const = 0;
   virtual Result<std::unique_ptr<Stream>> CreateStream() = 0;
 };

@@ -40,6 +40,6 @@ build_preset() {
 quire_binary() { printf '%s/build/%s/apps/quire' "$ROOT" "$1"; }
 
 build_quire() {
-  install_all
+  install_all "$1"
   build_preset "$1" quire
 }

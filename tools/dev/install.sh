@@ -114,6 +114,38 @@ unpack_sources() {
     mv "$target.part" "$target"
 }
 
+# What kernels include of FlashInfer (Apache-2.0): its headers, and those of CUTLASS and CCCL beside
+# them. For presets of the platform that has them.
+FLASHINFER_PATHS=(
+  'flashinfer/data/include/*'
+  'flashinfer/data/cutlass/include/*'
+  'flashinfer/data/cutlass/tools/util/include/*'
+  'flashinfer/data/cccl/cub/cub/*'
+  'flashinfer/data/cccl/libcudacxx/include/*'
+  'flashinfer/data/cccl/thrust/thrust/*'
+  'flashinfer_python-*.dist-info/licenses/*'
+)
+
+ensure_flashinfer() {
+  local key
+  key=$( (printf '%s\n' "${FLASHINFER_PATHS[@]}"; read_list "$ROOT/tools/dev/pypi/flashinfer.txt") |
+    sha256sum | cut -c1-16)
+  [[ ! -e $ROOT/.deps/flashinfer/.ready-$key ]] || return 0
+  download_group flashinfer
+  run_logged "unpacking FlashInfer's headers" unpack_flashinfer "$ROOT/.deps/flashinfer" "$key"
+}
+
+unpack_flashinfer() {
+  local target=$1 key=$2
+  rm -rf "$target" "$target.part" && mkdir -p "$target.part" &&
+    unzip -q "$ROOT"/.deps/download/flashinfer/flashinfer_python-*.whl "${FLASHINFER_PATHS[@]}" \
+      -d "$target.part" &&
+    mv "$target.part"/flashinfer/data/* "$target.part"/*.dist-info/licenses "$target.part/" &&
+    rmdir "$target.part/flashinfer/data" "$target.part/flashinfer" "$target.part"/*.dist-info &&
+    touch "$target.part/.ready-$key" &&
+    mv "$target.part" "$target"
+}
+
 # The checkers of ./dev format and ./dev tidy.
 ensure_checkers() {
   local key
@@ -143,7 +175,7 @@ make_package_tools() {
     touch "$folder/.ready-$key"
 }
 
-# install_all: everything that a build needs. One ./dev at a time.
+# install_all [PRESET]: everything that a build, of that preset, needs. One ./dev at a time.
 install_all() {
   mkdir -p "$ROOT/.deps"
   exec 9>"$ROOT/.deps/lock"
@@ -153,5 +185,6 @@ install_all() {
   }
   install_debian_packages
   ensure_sources
+  [[ ${1:-} != cuda-* ]] || ensure_flashinfer
   exec 9>&-
 }

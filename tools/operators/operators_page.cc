@@ -7,6 +7,7 @@
 
 #include "base/strcat.h"
 #include "ops/operator_index.h"
+#include "platform/open_device.h"
 
 namespace quire {
 namespace {
@@ -56,8 +57,8 @@ int main(int argc, char** argv) {
     return 2;
   }
   std::cout << quire::kIntroduction;
-  for (const quire::PlatformKind platform : quire::ops::EnabledPlatforms()) {
-    quire::PrintPlatform(argv[1], platform);
+  for (const quire::PlatformEntry& platform : quire::EnabledPlatforms()) {
+    quire::PrintPlatform(argv[1], platform.kind);
   }
   return 0;
 }

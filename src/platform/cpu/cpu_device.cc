@@ -5,8 +5,11 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <string>
+
+#include "platform/open_device.h"
 
 namespace quire {
 
@@ -35,7 +38,35 @@ std::string SystemField(const char* path, std::string_view key) {
   return "";
 }
 
+// All work is done when it has been enqueued.
+class PastEvent final : public Event {
+ public:
+  Status Wait() override { return OkStatus(); }
+};
+
+Result<CpuIsa> ParseCpuIsa(std::string_view name) {
+  if (name.empty()) {
+    return DetectCpuIsa();
+  }
+  for (const CpuIsa isa : {CpuIsa::kBaseline, CpuIsa::kAvx2, CpuIsa::kAvx512}) {
+    if (name == CpuIsaName(isa)) {
+      return isa;
+    }
+  }
+  return InvalidArgument("instruction set '", name, "' is unknown; use baseline, avx2 or avx512");
+}
+
 }  // namespace
+
+Result<std::unique_ptr<Device>> OpenCpuDevice(int index, const DeviceOptions& options) {
+  if (index != 0) {
+    return NotFound("device cpu:", index, " does not exist; the CPU is cpu:0");
+  }
+  QUIRE_ASSIGN_OR_RETURN(const CpuIsa isa, ParseCpuIsa(options.instruction_set));
+  QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<CpuDevice> device,
+                         CpuDevice::Create(options.threads, isa));
+  return std::unique_ptr<Device>(std::move(device));
+}
 
 std::string_view CpuIsaName(CpuIsa isa) {
   switch (isa) {
@@ -111,6 +142,19 @@ Result<size_t> CpuDevice::AvailableMemory() const {
 
 Result<std::unique_ptr<Stream>> CpuDevice::CreateStream() {
   return std::unique_ptr<Stream>(std::make_unique<CpuStream>(*this));
+}
+
+Status CpuStream::Copy(void* to, Place to_place, const void* from, Place from_place, size_t bytes) {
+  QUIRE_CHECK(to_place.IsHost() && from_place.IsHost())
+      << PlaceName(from_place) << " to " << PlaceName(to_place);
+  if (bytes > 0) {
+    std::memcpy(to, from, bytes);
+  }
+  return OkStatus();
+}
+
+Result<std::unique_ptr<Event>> CpuStream::Record() {
+  return std::unique_ptr<Event>(std::make_unique<PastEvent>());
 }
 
 CpuStream& AsCpuStream(Stream& stream) {

@@ -35,7 +35,9 @@ class CpuDevice final : public Device {
 
   Place place() const override { return Place::Host(); }
   const DeviceProperties& properties() const override { return properties_; }
+  bool is_asynchronous() const override { return false; }
   Result<Buffer> Allocate(size_t bytes) override;
+  Result<Buffer> AllocatePinned(size_t bytes) override { return Allocate(bytes); }
   Result<size_t> AvailableMemory() const override;
   Result<std::unique_ptr<Stream>> CreateStream() override;
 
@@ -60,6 +62,8 @@ class CpuStream final : public Stream {
   explicit CpuStream(CpuDevice& device) : device_(device), threads_(device.threads()) {}
 
   Device& device() const override { return device_; }
+  Status Copy(void* to, Place to_place, const void* from, Place from_place, size_t bytes) override;
+  Result<std::unique_ptr<Event>> Record() override;
   Status Synchronize() override { return OkStatus(); }
 
   CpuIsa isa() const { return device_.isa(); }

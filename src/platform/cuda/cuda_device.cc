@@ -1,0 +1,158 @@
+#include "platform/cuda/cuda_device.h"
+
+#include <algorithm>
+
+#include "platform/cuda/cuda_error.h"
+#include "platform/open_device.h"
+
+namespace quire {
+
+namespace {
+
+class CudaEvent final : public Event {
+ public:
+  explicit CudaEvent(cudaEvent_t handle) : handle_(handle) {}
+  ~CudaEvent() override { cudaEventDestroy(handle_); }
+
+  Status Wait() override {
+    return CudaStatus(cudaEventSynchronize(handle_), "cudaEventSynchronize");
+  }
+
+ private:
+  cudaEvent_t handle_;
+};
+
+Result<int> CountDevices() {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error == cudaErrorInsufficientDriver || error == cudaErrorNoDevice) {
+    cudaGetLastError();  // it would be reported again by the next launch
+    int driver = 0;
+    int runtime = 0;
+    cudaDriverGetVersion(&driver);
+    cudaRuntimeGetVersion(&runtime);
+    QUIRE_RETURN_IF_ERROR(CheckDriver(driver, runtime));
+    return Unavailable("cuda: the driver sees no GPU");
+  }
+  QUIRE_RETURN_IF_ERROR(CudaStatus(error, "cudaGetDeviceCount"));
+  return count;
+}
+
+Status OutOfMemory(cudaError_t error, size_t bytes, std::string_view call, std::string_view where) {
+  cudaGetLastError();  // it would be reported again by the next launch
+  return CudaStatus(error, call)
+      .WithContext(StrCat("cannot allocate ", bytes, " bytes of ", where));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Device>> OpenCudaDevice(int index, const DeviceOptions&) {
+  QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<CudaDevice> device, CudaDevice::Create(index));
+  return std::unique_ptr<Device>(std::move(device));
+}
+
+Result<std::unique_ptr<CudaDevice>> CudaDevice::Create(int index) {
+  QUIRE_ASSIGN_OR_RETURN(const int count, CountDevices());
+  if (index < 0 || index >= count) {
+    return NotFound("device cuda:", index, " does not exist; this machine has ", count, " GPU",
+                    count == 1 ? "" : "s");
+  }
+  cudaDeviceProp found;
+  QUIRE_RETURN_IF_ERROR(
+      CudaStatus(cudaGetDeviceProperties(&found, index), "cudaGetDeviceProperties"));
+  QUIRE_RETURN_IF_ERROR(CheckCapability(StrCat("cuda:", index, " (", found.name, ")"), found.major,
+                                        found.minor, QUIRE_CUDA_ARCHITECTURES));
+  std::unique_ptr<CudaDevice> device(new CudaDevice(index));
+  device->max_shared_memory_ = static_cast<int>(found.sharedMemPerBlockOptin);
+  device->properties_ = {.name = found.name,
+                         .instruction_set = StrCat("sm_", found.major, found.minor),
+                         .compute_units = found.multiProcessorCount,
+                         .total_memory = found.totalGlobalMem};
+  QUIRE_RETURN_IF_ERROR(device->MakeCurrent());
+  return device;
+}
+
+Status CudaDevice::MakeCurrent() const {
+  return CudaStatus(cudaSetDevice(index_), "cudaSetDevice");
+}
+
+Result<Buffer> CudaDevice::Allocate(size_t bytes) {
+  QUIRE_RETURN_IF_ERROR(MakeCurrent());
+  void* data = nullptr;
+  const cudaError_t error = cudaMalloc(&data, std::max<size_t>(bytes, 1));
+  if (error != cudaSuccess) {
+    return OutOfMemory(error, bytes, "cudaMalloc", PlaceName(place()));
+  }
+  return Buffer(data, bytes, place(), [](void* memory, size_t) { cudaFree(memory); });
+}
+
+Result<Buffer> CudaDevice::AllocatePinned(size_t bytes) {
+  QUIRE_RETURN_IF_ERROR(MakeCurrent());
+  void* data = nullptr;
+  const cudaError_t error =
+      cudaHostAlloc(&data, std::max<size_t>(bytes, 1), cudaHostAllocPortable | cudaHostAllocMapped);
+  if (error != cudaSuccess) {
+    return OutOfMemory(error, bytes, "cudaHostAlloc", "pinned host memory");
+  }
+  return Buffer(data, bytes, Place::Host(), [](void* memory, size_t) { cudaFreeHost(memory); });
+}
+
+Result<size_t> CudaDevice::AvailableMemory() const {
+  QUIRE_RETURN_IF_ERROR(MakeCurrent());
+  size_t available = 0;
+  size_t total = 0;
+  QUIRE_RETURN_IF_ERROR(CudaStatus(cudaMemGetInfo(&available, &total), "cudaMemGetInfo"));
+  return available;
+}
+
+Result<std::unique_ptr<Stream>> CudaDevice::CreateStream() {
+  QUIRE_RETURN_IF_ERROR(MakeCurrent());
+  cudaStream_t handle = nullptr;
+  QUIRE_RETURN_IF_ERROR(CudaStatus(cudaStreamCreateWithFlags(&handle, cudaStreamNonBlocking),
+                                   "cudaStreamCreateWithFlags"));
+  return std::unique_ptr<Stream>(std::make_unique<CudaStream>(*this, handle));
+}
+
+CudaStream::~CudaStream() {
+  cudaStreamDestroy(handle_);
+}
+
+Status CudaStream::Copy(void* to, Place to_place, const void* from, Place from_place,
+                        size_t bytes) {
+  for (const Place place : {to_place, from_place}) {
+    QUIRE_CHECK(place.IsHost() || place == device_.place())
+        << PlaceName(place) << " on a stream of " << PlaceName(device_.place());
+  }
+  if (bytes == 0) {
+    return OkStatus();
+  }
+  const cudaMemcpyKind kind =
+      to_place.IsHost() ? (from_place.IsHost() ? cudaMemcpyHostToHost : cudaMemcpyDeviceToHost)
+                        : (from_place.IsHost() ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToDevice);
+  return CudaStatus(cudaMemcpyAsync(to, from, bytes, kind, handle_), "cudaMemcpyAsync");
+}
+
+Result<std::unique_ptr<Event>> CudaStream::Record() {
+  QUIRE_RETURN_IF_ERROR(device_.MakeCurrent());
+  cudaEvent_t handle = nullptr;
+  QUIRE_RETURN_IF_ERROR(CudaStatus(cudaEventCreateWithFlags(&handle, cudaEventDisableTiming),
+                                   "cudaEventCreateWithFlags"));
+  auto event = std::make_unique<CudaEvent>(handle);
+  QUIRE_RETURN_IF_ERROR(CudaStatus(cudaEventRecord(handle, handle_), "cudaEventRecord"));
+  return std::unique_ptr<Event>(std::move(event));
+}
+
+Status CudaStream::Synchronize() {
+  return CudaStatus(cudaStreamSynchronize(handle_), "cudaStreamSynchronize");
+}
+
+CudaStream& AsCudaStream(Stream& stream) {
+  QUIRE_CHECK(stream.device().place().platform == PlatformKind::kCuda)
+      << PlaceName(stream.device().place());
+  auto& cuda = static_cast<CudaStream&>(stream);
+  // A device that is lost reports it at the launch.
+  static_cast<void>(cuda.device().MakeCurrent());
+  return cuda;
+}
+
+}  // namespace quire

@@ -1,0 +1,64 @@
+// The CUDA platform: one GPU, its memory, its streams.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <memory>
+
+#include "platform/device.h"
+
+namespace quire {
+
+class CudaDevice final : public Device {
+ public:
+  // GPU `index` of this machine. Errors: unavailable (no driver, one too old, no GPU at all),
+  // not_found (fewer GPUs), unsupported (this build has no kernels for it).
+  static Result<std::unique_ptr<CudaDevice>> Create(int index);
+
+  Place place() const override { return {PlatformKind::kCuda, index_}; }
+  const DeviceProperties& properties() const override { return properties_; }
+  bool is_asynchronous() const override { return true; }
+  // Freeing waits until the device has done all that was enqueued.
+  Result<Buffer> Allocate(size_t bytes) override;
+  // Kernels of every GPU can read and write it at the same address.
+  Result<Buffer> AllocatePinned(size_t bytes) override;
+  Result<size_t> AvailableMemory() const override;
+  Result<std::unique_ptr<Stream>> CreateStream() override;
+
+  // Bytes of shared memory that one block may have at most.
+  int max_shared_memory() const { return max_shared_memory_; }
+
+  // Makes it the calling thread's device, which launches and allocations go to.
+  Status MakeCurrent() const;
+
+ private:
+  explicit CudaDevice(int index) : index_(index) {}
+
+  int index_;
+  int max_shared_memory_ = 0;
+  DeviceProperties properties_;
+};
+
+// Does not wait for the default stream.
+class CudaStream final : public Stream {
+ public:
+  CudaStream(CudaDevice& device, cudaStream_t handle) : device_(device), handle_(handle) {}
+  ~CudaStream() override;
+
+  CudaDevice& device() const override { return device_; }
+  Status Copy(void* to, Place to_place, const void* from, Place from_place, size_t bytes) override;
+  Result<std::unique_ptr<Event>> Record() override;
+  Status Synchronize() override;
+
+  cudaStream_t handle() const { return handle_; }
+
+ private:
+  CudaDevice& device_;
+  cudaStream_t handle_;
+};
+
+// `stream` as a CudaStream, its device made the calling thread's: before launches. REQUIRES: it is
+// one.
+CudaStream& AsCudaStream(Stream& stream);
+
+}  // namespace quire
