@@ -144,37 +144,73 @@ double PrefillOpsPerToken(const ModelRunner& runner, const BenchOptions& options
   return 2 * (all - head + head / options.prompt_tokens);
 }
 
-// What was reached of what this machine can do, measured now on the same threads: bytes read and
-// operations of linear layers each second, against the peak of 8-bit integers.
+// Bytes per second, read and written together, that large copies on the device move; 0 if there is
+// no memory for them.
+double CopyBandwidth(Device& device) {
+  constexpr size_t kBytes = size_t{1} << 30;
+  constexpr int kCopies = 20;
+  const auto from = device.Allocate(kBytes);
+  const auto to = device.Allocate(kBytes);
+  const auto stream = device.CreateStream();
+  if (!from.ok() || !to.ok() || !stream.ok()) {
+    return 0;
+  }
+  double best = 0;
+  const SteadyClock clock;
+  for (int round = 0; round < 3; ++round) {
+    const int64_t start = clock.NowNs();
+    for (int i = 0; i < kCopies; ++i) {
+      if (!(*stream)->Copy(to->data(), to->place(), from->data(), from->place(), kBytes).ok()) {
+        return 0;
+      }
+    }
+    if (!(*stream)->Synchronize().ok()) {
+      return 0;
+    }
+    best =
+        std::max(best, 2.0 * kCopies * kBytes * 1e9 / static_cast<double>(clock.NowNs() - start));
+  }
+  return best;
+}
+
+// What was reached of what the device can do, measured now: bytes read each second by decode and
+// operations of linear layers; on a CPU against its peak of 8-bit integers too.
 void AddRoofline(nlohmann::ordered_json& out, const ModelRunner& runner,
                  const BenchOptions& options) {
-  const auto device = CpuDevice::Create(runner.threads(), runner.isa());
-  QUIRE_CHECK(device.ok()) << device.status().message();
-  CpuStream stream(**device);
   const double steps = 1e3 / out["decode_step_ms"].get<double>();
   const double read = DecodeBytes(runner, options) * steps;
-  const double read_limit = ReadBandwidth(stream);
-  out["decode_gb_s"] = read * 1e-9;
-  out["read_gb_s"] = read_limit * 1e-9;
-  out["decode_of_read"] = read / read_limit;
   const double decode = 2.0 * options.batch * static_cast<double>(runner.row_products()) * steps;
   const double prefill = PrefillOpsPerToken(runner, options) * out["prefill_tok_s"].get<double>();
-  const double int8_limit = Int8Rate(stream);
+  out["decode_gb_s"] = read * 1e-9;
   out["decode_gop_s"] = decode * 1e-9;
   out["prefill_gop_s"] = prefill * 1e-9;
+  if (!runner.device().place().IsHost()) {
+    const double copy_limit = CopyBandwidth(runner.device());
+    out["copy_gb_s"] = copy_limit * 1e-9;
+    out["decode_of_copy"] = read / copy_limit;
+    return;
+  }
+  const auto stream = runner.device().CreateStream();
+  QUIRE_CHECK(stream.ok()) << stream.status().message();
+  CpuStream& threads = AsCpuStream(**stream);
+  const double read_limit = ReadBandwidth(threads);
+  const double int8_limit = Int8Rate(threads);
+  out["read_gb_s"] = read_limit * 1e-9;
+  out["decode_of_read"] = read / read_limit;
   out["peak_gop_s"] = int8_limit * 1e-9;
   out["decode_of_peak"] = decode / int8_limit;
   out["prefill_of_peak"] = prefill / int8_limit;
 }
 
-void Print(const std::vector<Round>& rounds, const Engine& engine,
-           const EngineOptions& engine_options, const BenchOptions& options) {
+void Print(const std::vector<Round>& rounds, const Engine& engine, const BenchOptions& options) {
   nlohmann::ordered_json out;
   out["model"] = engine.model().id;
-  out["threads"] = engine.runner().threads();
-  out["instruction_set"] = CpuIsaName(engine.runner().isa());
-  out["page_size"] = engine_options.page_size;
-  out["kv_type"] = InfoOf(engine_options.kv_dtype).name;
+  const DeviceProperties& device = engine.runner().device().properties();
+  out["device"] = device.name;
+  out["instruction_set"] = device.instruction_set;
+  const KvLayout& kv = engine.runner().kv().layout();
+  out["page_size"] = kv.page_size;
+  out["kv_type"] = InfoOf(kv.dtype).name;
   out["prompt_tokens"] = options.prompt_tokens;
   out["output_tokens"] = options.output_tokens;
   out["batch"] = options.batch;
@@ -215,7 +251,7 @@ int RunBench(const EngineOptions& engine_options, const BenchOptions& options) {
       rounds.push_back(*round);
     }
   }
-  Print(rounds, **engine, engine_options, options);
+  Print(rounds, **engine, options);
   return 0;
 }
 

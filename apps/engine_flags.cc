@@ -18,11 +18,12 @@ void AddCacheFlags(CLI::App& command, EngineOptions& options) {
       ->capture_default_str();
   command.add_option("--kv-type", options.kv_dtype, "element type of the KV cache")
       ->transform(CLI::CheckedTransformer(kKvTypes))
-      ->default_str("f16");
+      ->default_str("f16 on a CPU, else bf16");
   command
-      .add_option(
-          "--kv-memory", options.kv_memory_bytes,
-          "memory of the KV cache, e.g. 2GiB; 0 = a quarter of the free memory, at most 4 GiB")
+      .add_option("--kv-memory", options.kv_memory_bytes,
+                  "memory of the KV cache, e.g. 2GiB; 0 = a quarter of the free memory, at most 4 "
+                  "GiB, on a "
+                  "CPU, else nine tenths of what the weights leave")
       ->transform(CLI::AsSizeValue(false))
       ->capture_default_str();
   command.add_flag("!--no-prefix-cache", options.prefix_cache, "share nothing between requests");
@@ -57,20 +58,29 @@ void AddEngineFlags(CLI::App& command, EngineOptions& options) {
                                                                {"priority", QueuePolicy::kPriority},
                                                                {"fair", QueuePolicy::kFair}};
   command.add_option("-m,--model", options.model_path, "GGUF file to load")->required();
-  command.add_option("-t,--threads", options.threads, "compute threads; 0 = one per core")
+  command
+      .add_option("--device", options.device,
+                  "where to run: cpu, cuda, cuda:1 ...; auto = the first accelerator that works, "
+                  "else the CPU")
+      ->capture_default_str();
+  command.add_option("-t,--threads", options.threads, "compute threads of a CPU; 0 = one per core")
       ->capture_default_str();
   command
       .add_option("-c,--max-context", options.max_context,
                   "most tokens of prompt and output together; 0 = the model's own")
       ->capture_default_str();
   AddCacheFlags(command, options);
-  command.add_option("--max-running", options.max_running, "sequences in one step")
+  command
+      .add_option("--max-running", options.max_running,
+                  "sequences in one step; 0 = 64 on a CPU, else 256")
       ->capture_default_str();
-  command.add_option("--step-token-budget", options.step_token_budget, "tokens in one step")
+  command
+      .add_option("--step-token-budget", options.step_token_budget,
+                  "tokens in one step; 0 = 128 on a CPU, else 8192")
       ->capture_default_str();
   command
       .add_option("--max-prefill-chunk", options.max_prefill_chunk,
-                  "prompt tokens of one sequence in one step")
+                  "prompt tokens of one sequence in one step; 0 = 512 on a CPU, else 8192")
       ->capture_default_str();
   command.add_option("--max-waiting", options.max_waiting, "requests in the queue")
       ->capture_default_str();

@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "base/status.h"
-#include "ops/batch.h"
+#include "ops/batch_views.h"
 #include "ops/implementation.h"
 #include "ops/paged_kv_view.h"
 #include "platform/device.h"
@@ -17,10 +17,10 @@ namespace quire {
 // One layer's share of a step. T = the batch's rows.
 struct LayerAttention {
   PagedKvView cache;         // this layer's pages; the batch's slots are written
-  TensorView query;          // f32 [T, Hq, D]; T and H may be strided
-  TensorView key;            // f32 [T, Hkv, D]; likewise
-  TensorView value;          // f32 [T, Hkv, D]; likewise
-  TensorView out;            // f32 [T, Hq, D] contiguous
+  TensorView query;          // f32, f16 or bf16 [T, Hq, D]; T and H may be strided
+  TensorView key;            // of the query's type [T, Hkv, D]; likewise
+  TensorView value;          // of the query's type [T, Hkv, D]; likewise
+  TensorView out;            // of the query's type [T, Hq, D]; contiguous
   float scale = 1.0f;        // of the dot products
   int32_t window_left = -1;  // a query at p sees keys p - window_left .. p; -1 = all before it
   float logit_soft_cap = 0;  // c > 0: scores become c * tanh(score / c)
@@ -33,9 +33,11 @@ class AttentionBackend {
 
   virtual std::string_view name() const = 0;
 
-  // Takes what the layers of the step share. `batch` must stay alive and unchanged until the next
-  // Plan. Errors: invalid_argument (arrays of the batch that contradict each other).
-  virtual Status Plan(const Batch& batch) = 0;
+  // Takes what the layers of the step share; `views` are the arrays of `batch` at the context's
+  // place. Both must stay alive and unchanged until the next Plan. Errors: invalid_argument (arrays
+  // of the batch that contradict each other).
+  virtual Status Plan(const ops::OpContext& context, const Batch& batch,
+                      const BatchViews& views) = 0;
 
   // Writes the keys and values of the step's rows into their slots, then attends. A row's result
   // depends, bit for bit, on its query, its position and the keys and values before it alone.

@@ -6,6 +6,7 @@
 #include "kv_cache/disk_page_store.h"
 #include "kv_cache/host_page_store.h"
 #include "ops/topk_topp_sampling/topk_topp_sampling.h"
+#include "platform/open_device.h"
 #include "scheduler/ngram_draft_source.h"
 
 namespace quire {
@@ -40,7 +41,6 @@ EngineEvent ToEngineEvent(TokenEvent&& from) {
 
 Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options) {
   std::unique_ptr<Engine> engine(new Engine());
-  engine->options_ = options;
   QUIRE_ASSIGN_OR_RETURN(GgufFile opened, GgufFile::Open(options.model_path));
   const auto file = std::make_shared<const GgufFile>(std::move(opened));
   ModelInfo& info = engine->model_;
@@ -49,6 +49,7 @@ Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options) {
                          ChatTemplate::FromGguf(*file, *info.tokenizer));
   info.chat_template = std::make_unique<ChatTemplate>(std::move(chat_template));
   QUIRE_ASSIGN_OR_RETURN(engine->runner_, ModelRunner::Create(file, options));
+  engine->options_ = engine->runner_->options();
   const ModelConfig& config = engine->runner_->config();
   if (config.vocab_size < info.tokenizer->vocab_size()) {
     return CorruptData("model: '", file->path(), "' has ", config.vocab_size, " embeddings but ",
@@ -98,7 +99,12 @@ Result<std::vector<std::unique_ptr<PageTier>>> Engine::CreateTiers() {
   if (options_.host_cache_bytes <= 0 && options_.disk_cache_bytes <= 0) {
     return tiers;
   }
-  QUIRE_ASSIGN_OR_RETURN(tier_device_, CpuDevice::Create(1));
+  if (!runner_->device().place().IsHost()) {
+    return Unsupported("host and disk caches copy pages of host memory, but the kv cache is on ",
+                       PlaceName(runner_->device().place()), "; run with --device cpu or without");
+  }
+  QUIRE_ASSIGN_OR_RETURN(OpenedDevice opened, OpenDevice("cpu", {.threads = 1}));
+  tier_device_ = std::move(opened.device);
   if (options_.host_cache_bytes > 0) {
     QUIRE_ASSIGN_OR_RETURN(
         std::unique_ptr<PageStore> store,

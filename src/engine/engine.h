@@ -64,7 +64,7 @@ class Engine {
   SteadyClock clock_;
   ModelInfo model_;
   std::unique_ptr<ModelRunner> runner_;
-  std::unique_ptr<CpuDevice> tier_device_;  // one thread: copies of tiers run beside the steps
+  std::unique_ptr<Device> tier_device_;  // one thread: copies of tiers run beside the steps
   std::unique_ptr<KvCache> cache_;
   std::unique_ptr<Scheduler> scheduler_;
   uint64_t prompt_tokens_ = 0;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -18,19 +19,22 @@ enum class SpeculativeMethod : uint8_t {
   kNgram,  // what followed the last tokens earlier in the request (NgramDraftSource)
 };
 
+// Zeros and unset values marked "by device" become what ResolveOptions says.
 struct EngineOptions {
   std::string model_path;  // a GGUF file
 
-  int32_t threads = 0;          // compute threads; 0 = one per core
+  std::string device = "auto";  // as OpenDevice takes it: "cpu", "cuda:1", "auto"
+  int32_t threads = 0;          // compute threads of a CPU; 0 = one per core
   std::string instruction_set;  // "avx512", "avx2", "baseline"; empty = the machine's best
   std::string attention_backend = "auto";
   std::string
       implementation;  // run this implementation of every operator, e.g. "reference"; empty = best
   bool exact_activations = false;  // fp32 products on expanded weights instead of 8-bit activations
 
-  int32_t page_size = 64;        // tokens of a KV page, a power of two up to 256
-  DType kv_dtype = DType::kF16;  // f32, f16, bf16 or f8e4m3 (a scale for each token and kv head)
-  int64_t kv_memory_bytes = 0;   // of the KV pool; 0 = a quarter of the free memory, at most 4 GiB
+  int32_t page_size = 64;  // tokens of a KV page, a power of two up to 256
+  // f32, f16, bf16 or f8e4m3 (a scale for each token and kv head); unset = by device.
+  std::optional<DType> kv_dtype;
+  int64_t kv_memory_bytes = 0;  // of the KV pool; 0 = by device (DefaultKvBytes)
   bool prefix_cache = true;
   EvictionKind eviction = EvictionKind::kLru;  // which cached pages go first
   // Tiers keep pages that leave the KV memory: bytes of host memory, of a file in a folder; 0 =
@@ -39,13 +43,11 @@ struct EngineOptions {
   int64_t disk_cache_bytes = 0;
   std::string disk_cache_folder;  // must exist if disk_cache_bytes is not 0
 
-  int32_t max_context = 0;   // tokens of prompt and output; 0 = the model's own
-  int32_t max_running = 64;  // sequences in one step
-  // Tokens in one step. Prompts go as fast with 128 as with 512, and an answer waits for fewer of
-  // others.
-  int32_t step_token_budget = 128;
-  int32_t max_prefill_chunk = 512;  // prompt tokens of one sequence in one step
-  int32_t max_waiting = 1024;       // requests in the queue
+  int32_t max_context = 0;        // tokens of prompt and output; 0 = the model's own
+  int32_t max_running = 0;        // sequences in one step; 0 = by device
+  int32_t step_token_budget = 0;  // tokens in one step; 0 = by device
+  int32_t max_prefill_chunk = 0;  // prompt tokens of one sequence in one step; 0 = by device
+  int32_t max_waiting = 1024;     // requests in the queue
   QueuePolicy queue_policy = QueuePolicy::kArrival;
   SpeculativeMethod speculative = SpeculativeMethod::kOff;
 

@@ -3,24 +3,12 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "engine/device_defaults.h"
+#include "platform/open_device.h"
 
 namespace quire {
 
 namespace {
-
-constexpr int64_t kDefaultKvBytes = int64_t{4} << 30;
-
-Result<CpuIsa> ParseIsa(const std::string& name) {
-  if (name.empty()) {
-    return DetectCpuIsa();
-  }
-  for (const CpuIsa isa : {CpuIsa::kBaseline, CpuIsa::kAvx2, CpuIsa::kAvx512}) {
-    if (name == CpuIsaName(isa)) {
-      return isa;
-    }
-  }
-  return InvalidArgument("instruction set '", name, "' is unknown; use baseline, avx2 or avx512");
-}
 
 Result<int32_t> ContextLimit(const ModelConfig& config, int32_t asked) {
   if (asked < 0 || asked > config.max_context) {
@@ -35,44 +23,46 @@ Result<int32_t> ContextLimit(const ModelConfig& config, int32_t asked) {
 Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(std::shared_ptr<const GgufFile> file,
                                                          const EngineOptions& options) {
   std::unique_ptr<ModelRunner> runner(new ModelRunner());
-  runner->implementation_ = options.implementation;
-  QUIRE_ASSIGN_OR_RETURN(const CpuIsa isa, ParseIsa(options.instruction_set));
-  QUIRE_ASSIGN_OR_RETURN(runner->device_, CpuDevice::Create(options.threads, isa));
+  QUIRE_ASSIGN_OR_RETURN(OpenedDevice opened,
+                         OpenDevice(options.device, {.threads = options.threads,
+                                                     .instruction_set = options.instruction_set}));
+  LogInfo(StrCat("device ", PlaceName(opened.device->place()), ", ",
+                 opened.device->properties().name, opened.reason.empty() ? "" : ": ",
+                 opened.reason));
+  runner->device_ = std::move(opened.device);
   QUIRE_ASSIGN_OR_RETURN(runner->stream_, runner->device_->CreateStream());
   runner->workspace_ = std::make_unique<Workspace>(*runner->device_);
-
-  using ops::linear::ActivationMode;
-  const ModelLoadOptions load = {
-      .activations = options.exact_activations ? ActivationMode::kFp32 : ActivationMode::kBlock8,
-      .on_progress = options.on_load_progress,
-  };
-  QUIRE_ASSIGN_OR_RETURN(runner->model_, LoadModel(runner->context(), std::move(file), load));
+  runner->inputs_ = std::make_unique<StepInputs>(*runner->stream_);
+  runner->options_ = ResolveOptions(*runner->device_, options);
+  QUIRE_ASSIGN_OR_RETURN(runner->model_,
+                         LoadModel(runner->context(), std::move(file),
+                                   LoadOptionsFor(*runner->device_, runner->options_)));
   QUIRE_ASSIGN_OR_RETURN(runner->max_context_, ContextLimit(runner->config(), options.max_context));
-  QUIRE_RETURN_IF_ERROR(runner->CreateKv(options));
+  QUIRE_RETURN_IF_ERROR(runner->CreateKv());
   return runner;
 }
 
 KvLayout KvLayoutOf(const ModelConfig& config, const EngineOptions& options) {
-  return {
-      .num_layers = config.num_layers,
-      .num_kv_heads = config.num_kv_heads,
-      .head_dim = config.head_dim,
-      .dtype = options.kv_dtype,
-      .page_size = options.page_size,
-      .scaling = options.kv_dtype == DType::kF8E4M3 ? KvScaling::kPerTokenHead : KvScaling::kNone};
+  const DType dtype = options.kv_dtype.value();
+  return {.num_layers = config.num_layers,
+          .num_kv_heads = config.num_kv_heads,
+          .head_dim = config.head_dim,
+          .dtype = dtype,
+          .page_size = options.page_size,
+          .scaling = dtype == DType::kF8E4M3 ? KvScaling::kPerTokenHead : KvScaling::kNone};
 }
 
-Status ModelRunner::CreateKv(const EngineOptions& options) {
-  const KvLayout layout = KvLayoutOf(config(), options);
+Status ModelRunner::CreateKv() {
+  const KvLayout layout = KvLayoutOf(config(), options_);
   QUIRE_RETURN_IF_ERROR(layout.Validate());
   std::string reason;
   QUIRE_ASSIGN_OR_RETURN(
-      attention_, ChooseAttentionBackend(options.attention_backend, PlatformKind::kCpu,
+      attention_, ChooseAttentionBackend(options_.attention_backend, device_->place().platform,
                                          layout.head_dim, layout.page_size, layout.dtype, reason));
-  int64_t bytes = options.kv_memory_bytes;
+  int64_t bytes = options_.kv_memory_bytes;
   if (bytes == 0) {
     QUIRE_ASSIGN_OR_RETURN(const size_t available, device_->AvailableMemory());
-    bytes = std::min(kDefaultKvBytes, static_cast<int64_t>(available) / 4);
+    bytes = DefaultKvBytes(*device_, available);
   }
   const int64_t pages = PagesThatFit(layout, bytes);
   if (pages < 1) {
@@ -109,8 +99,9 @@ Result<TensorView> ModelRunner::Run(const Batch& batch) {
   const auto rows = static_cast<int64_t>(batch.logit_rows.size());
   QUIRE_RETURN_IF_ERROR(ReserveLogits(std::max<int64_t>(rows, 1)));
   const TensorView logits = logits_.view().Rows(0, rows);
-  QUIRE_RETURN_IF_ERROR(attention_->Plan(batch));
-  QUIRE_RETURN_IF_ERROR(model_->Forward(context(), batch, *attention_, *kv_, logits));
+  QUIRE_ASSIGN_OR_RETURN(const BatchViews views, inputs_->Bring(batch));
+  QUIRE_RETURN_IF_ERROR(attention_->Plan(context(), batch, views));
+  QUIRE_RETURN_IF_ERROR(model_->Forward(context(), views, *attention_, *kv_, logits));
   return logits;
 }
 

@@ -9,14 +9,14 @@
 
 #include "attention/attention_backend.h"
 #include "engine/engine_options.h"
+#include "engine/step_inputs.h"
 #include "kv_cache/kv_storage.h"
 #include "model/model.h"
 #include "ops/implementation.h"
-#include "platform/cpu/cpu_device.h"
 
 namespace quire {
 
-// The layout of the pages that a model is served from.
+// The layout of the pages that a model is served from. REQUIRES: options.kv_dtype is set.
 KvLayout KvLayoutOf(const ModelConfig& config, const EngineOptions& options);
 
 // One thread at a time.
@@ -30,34 +30,37 @@ class ModelRunner {
 
   const ModelConfig& config() const { return model_->config(); }
   int32_t max_context() const { return max_context_; }
-  int threads() const { return device_->threads(); }
-  CpuIsa isa() const { return device_->isa(); }
+  Device& device() const { return *device_; }
+  // Those given to Create, resolved for the device.
+  const EngineOptions& options() const { return options_; }
   const KvStorage& kv() const { return *kv_; }
   size_t weight_bytes() const { return model_->weight_bytes(); }
   int64_t row_products() const { return model_->row_products(); }
   // What every operator call gets.
-  ops::OpContext context() { return {*stream_, *workspace_, implementation_}; }
+  ops::OpContext context() { return {*stream_, *workspace_, options_.implementation}; }
 
   // Copies whole pages within the KV storage. Errors: those of quire::CopyPages.
   Status CopyPages(std::span<const PageCopy> copies);
 
-  // Runs one step: writes the batch's keys and values, returns logits [R, V] f32 of
-  // batch.logit_rows. They stay valid until the next call.
+  // Runs one step, or enqueues it where the device is asynchronous: writes the batch's keys and
+  // values, returns logits [R, V] f32 of batch.logit_rows on the device. They stay valid until the
+  // next call. REQUIRES: `batch` stays as it is until the step has run, and the step before has.
   Result<TensorView> Run(const Batch& batch);
 
  private:
   ModelRunner() = default;
-  Status CreateKv(const EngineOptions& options);
+  Status CreateKv();
   Status ReserveLogits(int64_t rows);
 
-  std::string implementation_;
+  EngineOptions options_;  // resolved
   int32_t max_context_ = 0;
-  std::unique_ptr<CpuDevice> device_;
+  std::unique_ptr<Device> device_;
   std::unique_ptr<Stream> stream_;
   std::unique_ptr<Workspace> workspace_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<AttentionBackend> attention_;
   std::optional<KvStorage> kv_;
+  std::unique_ptr<StepInputs> inputs_;
   Tensor logits_;  // [rows reserved, V]
 };
 

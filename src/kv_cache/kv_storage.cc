@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "ops/copy_pages/copy_pages.h"
+#include "ops/scratch.h"
 
 namespace quire {
 
@@ -101,18 +102,35 @@ PagedLatentView KvStorage::LatentLayer(int32_t layer) const {
           .scale = static_cast<float*>(Array(layer, KvArray::kLatentScale))};
 }
 
+namespace {
+
+// The pairs where the operator reads them, in the workspace unless that is host memory.
+Result<TensorView> BringPairs(const ops::OpContext& context, std::span<const PageCopy> copies) {
+  static_assert(sizeof(PageCopy) == 2 * sizeof(int32_t));
+  const TensorView host(const_cast<PageCopy*>(copies.data()), DType::kI32,
+                        {static_cast<int64_t>(copies.size()), 2});
+  const Place place = context.stream.device().place();
+  if (place.IsHost()) {
+    return host;
+  }
+  const TensorView pairs = ops::Scratch(context, DType::kI32, host.shape());
+  QUIRE_RETURN_IF_ERROR(
+      context.stream.Copy(pairs.data(), place, host.data(), host.place(), copies.size_bytes()));
+  return pairs;
+}
+
+}  // namespace
+
 Status CopyPages(const ops::OpContext& context, const KvStorage& source,
                  const KvStorage& destination, std::span<const PageCopy> copies) {
-  static_assert(sizeof(PageCopy) == 2 * sizeof(int32_t));
   if (source.layout() != destination.layout()) {
     return InvalidArgument("kv pages cannot be copied between memories of different layouts");
   }
   if (copies.empty()) {
     return OkStatus();
   }
-  // The operator reads the pairs.
-  const TensorView pairs(const_cast<PageCopy*>(copies.data()), DType::kI32,
-                         {static_cast<int64_t>(copies.size()), 2});
+  const Workspace::Scope scope(context.workspace);
+  QUIRE_ASSIGN_OR_RETURN(const TensorView pairs, BringPairs(context, copies));
   for (int32_t layer = 0; layer < source.layout().num_layers; ++layer) {
     for (const KvArray array : source.layout().Arrays()) {
       const TensorView from = source.Pages(layer, array);

@@ -8,7 +8,7 @@
 #include "attention/attention_backend.h"
 #include "kv_cache/kv_storage.h"
 #include "model/model_config.h"
-#include "ops/batch.h"
+#include "ops/batch_views.h"
 #include "ops/linear/linear.h"
 
 namespace quire {
@@ -17,6 +17,8 @@ struct ModelLoadOptions {
   // How matrix products take their activations. kFp32 also expands quantized weights: the exact
   // path.
   ops::linear::ActivationMode activations = ops::linear::ActivationMode::kBlock8;
+  // Of everything between the layers: f32, f16 or bf16.
+  DType activation_type = DType::kF32;
   // Called with the share of the weights loaded so far, 0 .. 1.
   std::function<void(double)> on_progress = [](double) {};
 };
@@ -34,9 +36,9 @@ class Model {
   int64_t row_products() const { return row_products_; }
 
   // Computes logits [R, V] f32 of batch.logit_rows, and writes the batch's keys and values into
-  // `kv` through `attention`, on which Plan(batch) has been called. A row's logits depend, bit for
-  // bit, on the tokens of its sequence up to it alone.
-  virtual Status Forward(const ops::OpContext& context, const Batch& batch,
+  // `kv` through `attention`, on which Plan() has been called for this batch. A row's logits
+  // depend, bit for bit, on the tokens of its sequence up to it alone.
+  virtual Status Forward(const ops::OpContext& context, const BatchViews& batch,
                          AttentionBackend& attention, const KvStorage& kv,
                          const TensorView& logits) const = 0;
 

@@ -18,10 +18,24 @@ class Tensor {
     return Tensor(std::move(buffer), view);
   }
 
+  // A contiguous copy of `source`, which is in host memory and contiguous, on the stream's device;
+  // made when this returns. Errors: resource_exhausted; those of Stream::Synchronize.
+  static Result<Tensor> CopyOf(Stream& stream, const TensorView& source) {
+    QUIRE_ASSIGN_OR_RETURN(Tensor copy, Create(stream.device(), source.dtype(), source.shape()));
+    QUIRE_RETURN_IF_ERROR(stream.Copy(copy.view().data(), copy.view().place(), source.data(),
+                                      source.place(), Bytes(source)));
+    QUIRE_RETURN_IF_ERROR(stream.Synchronize());
+    return copy;
+  }
+
   const TensorView& view() const { return view_; }
   size_t bytes() const { return buffer_.bytes(); }
 
  private:
+  static size_t Bytes(const TensorView& view) {
+    return static_cast<size_t>(BytesOf(view.dtype(), view.shape().elements()));
+  }
+
   Tensor(Buffer buffer, const TensorView& view) : buffer_(std::move(buffer)), view_(view) {}
 
   Buffer buffer_;

@@ -13,12 +13,6 @@ namespace {
 
 constexpr int32_t kMaxHeadDim = 512;
 
-// A view has no const form; the operators read these arrays.
-template <typename T>
-TensorView ViewOf(const std::vector<T>& values, DType dtype, const Shape& shape) {
-  return {const_cast<T*>(values.data()), dtype, shape};
-}
-
 Status CheckSizes(const Batch& batch) {
   const size_t tokens = batch.tokens.size();
   const size_t sequences = batch.kv_length.size();
@@ -74,24 +68,25 @@ class PagedCpu final : public AttentionBackend {
  public:
   std::string_view name() const override { return kPagedCpuName; }
 
-  Status Plan(const Batch& batch) override {
-    batch_ = nullptr;
+  Status Plan(const ops::OpContext&, const Batch& batch, const BatchViews& views) override {
+    planned_ = false;
     QUIRE_RETURN_IF_ERROR(CheckSizes(batch));
     QUIRE_RETURN_IF_ERROR(CheckRowStarts(batch));
     for (size_t b = 0; b < batch.kv_length.size(); ++b) {
       QUIRE_RETURN_IF_ERROR(CheckSequence(batch, b));
     }
-    batch_ = &batch;
+    views_ = views;
+    planned_ = true;
     return OkStatus();
   }
 
   Status Run(const ops::OpContext& context, const LayerAttention& layer) override {
-    QUIRE_CHECK(batch_ != nullptr) << "attention ran without a plan that succeeded";
-    if (layer.query.rank() != 3 || layer.query.dim(0) != batch_->num_tokens()) {
-      return InvalidArgument("attention over a batch of ", batch_->num_tokens(),
+    QUIRE_CHECK(planned_) << "attention ran without a plan that succeeded";
+    if (layer.query.rank() != 3 || layer.query.dim(0) != views_.num_tokens()) {
+      return InvalidArgument("attention over a batch of ", views_.num_tokens(),
                              " tokens has the query ", Describe(layer.query));
     }
-    if (batch_->num_tokens() == 0) {
+    if (views_.num_tokens() == 0) {
       return OkStatus();
     }
     QUIRE_RETURN_IF_ERROR(Write(context, layer));
@@ -103,7 +98,7 @@ class PagedCpu final : public AttentionBackend {
     ops::reshape_and_cache::Args args;
     args.key = layer.key;
     args.value = layer.value;
-    args.slot_mapping = ViewOf(batch_->slot_mapping, DType::kI64, {batch_->num_tokens()});
+    args.slot_mapping = views_.slot_mapping;
     args.cache = layer.cache;
     return ops::reshape_and_cache::Run(context, args);
   }
@@ -111,13 +106,12 @@ class PagedCpu final : public AttentionBackend {
   // Rows, lengths and pages come from the batch of this step: what a step before had is never
   // reused.
   Status Attend(const ops::OpContext& context, const LayerAttention& layer) const {
-    const int32_t sequences = batch_->num_sequences();
     ops::flash_attention::Args args;
     args.query = layer.query;
-    args.query_start = ViewOf(batch_->query_start, DType::kI32, {sequences + 1});
+    args.query_start = views_.query_start;
     args.cache = layer.cache;
-    args.page_table = ViewOf(batch_->page_table, DType::kI32, {sequences, batch_->max_pages});
-    args.kv_length = ViewOf(batch_->kv_length, DType::kI32, {sequences});
+    args.page_table = views_.page_table;
+    args.kv_length = views_.kv_length;
     args.out = layer.out;
     args.scale = layer.scale;
     args.window_left = layer.window_left;
@@ -125,7 +119,8 @@ class PagedCpu final : public AttentionBackend {
     return ops::flash_attention::Run(context, args);
   }
 
-  const Batch* batch_ = nullptr;
+  BatchViews views_;  // of the step that was planned
+  bool planned_ = false;
 };
 
 }  // namespace

@@ -84,7 +84,7 @@ class PagedCpuTest : public testing::Test {
 
   std::vector<float> Step(const Batch& batch, int64_t begin, int64_t end) {
     std::vector<float> out;
-    Status status = backend_->Plan(batch);
+    Status status = backend_->Plan(cpu_.Context(), batch, HostViews(batch));
     EXPECT_TRUE(status.ok()) << status.message();
     status = backend_->Run(cpu_.Context(), Layer(begin, end, out));
     EXPECT_TRUE(status.ok()) << status.message();
@@ -92,7 +92,7 @@ class PagedCpuTest : public testing::Test {
   }
 
   void ExpectRefused(const Batch& batch, std::string_view words) {
-    const Status status = backend_->Plan(batch);
+    const Status status = backend_->Plan(cpu_.Context(), batch, HostViews(batch));
     EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
     EXPECT_THAT(status.message(), HasSubstr(std::string(words)));
   }
@@ -210,7 +210,7 @@ TEST_F(PagedCpuTest, RefusesContradictingBatches) {
 
 TEST_F(PagedCpuTest, RefusesRowsOfAnotherBatch) {
   const Batch batch = MakeBatch({0}, {3});
-  ASSERT_TRUE(backend_->Plan(batch).ok());
+  ASSERT_TRUE(backend_->Plan(cpu_.Context(), batch, HostViews(batch)).ok());
   std::vector<float> out;
   const Status status = backend_->Run(cpu_.Context(), Layer(0, 4, out));
   EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);

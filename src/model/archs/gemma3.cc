@@ -44,22 +44,22 @@ class Gemma3Model final : public Model {
     }
     QUIRE_ASSIGN_OR_RETURN(head_, OutputHead::Load(reader, c));
     set_work(reader.device_bytes(), reader.row_products());
-    global_rope_ = RopeTable(c.rope_dim, c.rope_theta, c.rope_scaling_factor);
-    windowed_rope_ = RopeTable(c.rope_dim, kWindowedRopeTheta, 1.0f);
+    QUIRE_ASSIGN_OR_RETURN(
+        global_rope_, RopeTable::Create(context, c.rope_dim, c.rope_theta, c.rope_scaling_factor));
+    QUIRE_ASSIGN_OR_RETURN(windowed_rope_,
+                           RopeTable::Create(context, c.rope_dim, kWindowedRopeTheta, 1.0f));
     return OkStatus();
   }
 
-  Status Forward(const ops::OpContext& context, const Batch& batch, AttentionBackend& attention,
-                 const KvStorage& kv, const TensorView& logits) const override {
+  Status Forward(const ops::OpContext& context, const BatchViews& batch,
+                 AttentionBackend& attention, const KvStorage& kv,
+                 const TensorView& logits) const override {
     const Workspace::Scope scope(context.workspace);
     QUIRE_ASSIGN_OR_RETURN(const TensorView hidden, embedding_.Forward(context, batch));
-    const auto elements = static_cast<size_t>(hidden.shape().elements());
-    const TensorView normed(context.workspace.Allocate<float>(elements), DType::kF32,
-                            hidden.shape());
-    const TensorView branch(context.workspace.Allocate<float>(elements), DType::kF32,
-                            hidden.shape());
-    const TensorView global = global_rope_.ForBatch(context, batch);
-    const TensorView windowed = windowed_rope_.ForBatch(context, batch);
+    const TensorView normed = ops::Scratch(context, hidden.dtype(), hidden.shape());
+    const TensorView branch = ops::Scratch(context, hidden.dtype(), hidden.shape());
+    QUIRE_ASSIGN_OR_RETURN(const TensorView global, global_rope_.ForBatch(context, batch));
+    QUIRE_ASSIGN_OR_RETURN(const TensorView windowed, windowed_rope_.ForBatch(context, batch));
     for (int32_t i = 0; i < config().num_layers; ++i) {
       const Gemma3Layer& layer = layers_[static_cast<size_t>(i)];
       const AttentionLayer::Step step = {attention, layer.windowed ? windowed : global,

@@ -38,14 +38,13 @@ class LlamaModel final : public Model {
     return LoadRope(reader);
   }
 
-  Status Forward(const ops::OpContext& context, const Batch& batch, AttentionBackend& attention,
-                 const KvStorage& kv, const TensorView& logits) const override {
+  Status Forward(const ops::OpContext& context, const BatchViews& batch,
+                 AttentionBackend& attention, const KvStorage& kv,
+                 const TensorView& logits) const override {
     const Workspace::Scope scope(context.workspace);
     QUIRE_ASSIGN_OR_RETURN(const TensorView hidden, embedding_.Forward(context, batch));
-    const TensorView normed(
-        context.workspace.Allocate<float>(static_cast<size_t>(hidden.shape().elements())),
-        DType::kF32, hidden.shape());
-    const TensorView cos_sin = rope_.ForBatch(context, batch);
+    const TensorView normed = ops::Scratch(context, hidden.dtype(), hidden.shape());
+    QUIRE_ASSIGN_OR_RETURN(const TensorView cos_sin, rope_.ForBatch(context, batch));
     for (int32_t i = 0; i < config().num_layers; ++i) {
       const LlamaLayer& layer = layers_[static_cast<size_t>(i)];
       const AttentionLayer::Step step = {attention, cos_sin, kv.Layer(i)};
@@ -85,7 +84,8 @@ class LlamaModel final : public Model {
       factors.resize(static_cast<size_t>(c.rope_dim / 2));
       DequantizeRow(view.dtype(), view.data(), c.rope_dim / 2, factors.data());
     }
-    rope_ = RopeTable(c.rope_dim, c.rope_theta, c.rope_scaling_factor, factors);
+    QUIRE_ASSIGN_OR_RETURN(rope_, RopeTable::Create(reader.context(), c.rope_dim, c.rope_theta,
+                                                    c.rope_scaling_factor, factors));
     return OkStatus();
   }
 

@@ -1,5 +1,7 @@
 #include "model/layers/attention_layer.h"
 
+#include "ops/scratch.h"
+
 namespace quire {
 
 Result<AttentionLayer> AttentionLayer::Load(WeightReader& reader, const ModelConfig& config,
@@ -36,8 +38,7 @@ Status AttentionLayer::Forward(const ops::OpContext& context, const Step& step, 
   const int64_t query_size = int64_t{num_heads_} * head_dim_;
   const int64_t key_size = int64_t{num_kv_heads_} * head_dim_;
   const int64_t qkv_size = query_size + 2 * key_size;
-  const TensorView qkv(context.workspace.Allocate<float>(static_cast<size_t>(rows * qkv_size)),
-                       DType::kF32, {rows, qkv_size});
+  const TensorView qkv = ops::Scratch(context, x.dtype(), {rows, qkv_size});
   QUIRE_RETURN_IF_ERROR(
       ops::linear::Run(context, {.x = x, .weight = qkv_.get(), .bias = {}, .out = qkv}));
   const TensorView query = qkv.Columns(0, query_size).SplitLast(head_dim_);
@@ -47,25 +48,22 @@ Status AttentionLayer::Forward(const ops::OpContext& context, const Step& step, 
     QUIRE_RETURN_IF_ERROR(query_norm_.Forward(context, query, query));
     QUIRE_RETURN_IF_ERROR(key_norm_.Forward(context, key, key));
   }
-  for (const TensorView& heads : {query, key}) {
-    QUIRE_RETURN_IF_ERROR(ops::rope::Run(
-        context, {.x = heads, .cos_sin = step.cos_sin, .style = options_.rope_style}));
-  }
-  const TensorView attended(
-      context.workspace.Allocate<float>(static_cast<size_t>(rows * query_size)), DType::kF32,
-      {rows, int64_t{num_heads_}, int64_t{head_dim_}});
+  // Queries and keys lie side by side: their heads turn as one array.
+  const TensorView rotated = qkv.Columns(0, query_size + key_size).SplitLast(head_dim_);
+  QUIRE_RETURN_IF_ERROR(ops::rope::Run(
+      context, {.x = rotated, .cos_sin = step.cos_sin, .style = options_.rope_style}));
+  const TensorView attended = ops::Scratch(context, x.dtype(), {rows, query_size});
   QUIRE_RETURN_IF_ERROR(step.backend.Run(context, {.cache = step.kv,
                                                    .query = query,
                                                    .key = key,
                                                    .value = value,
-                                                   .out = attended,
+                                                   .out = attended.SplitLast(head_dim_),
                                                    .scale = options_.scale,
                                                    .window_left = options_.window_left,
                                                    .logit_soft_cap = soft_cap_}));
-  const TensorView flat(attended.data(), DType::kF32, {rows, query_size});
   return ops::linear::Run(
       context,
-      {.x = flat, .weight = output_.get(), .bias = {}, .out = out, .accumulate = accumulate});
+      {.x = attended, .weight = output_.get(), .bias = {}, .out = out, .accumulate = accumulate});
 }
 
 }  // namespace quire

@@ -32,7 +32,7 @@ class AttentionLayer {
     PagedKvView kv;      // this layer's pages
   };
 
-  // out = attention(x), or out += attention(x); x, out [T, hidden] f32, not overlapping.
+  // out = attention(x), or out += attention(x); x, out [T, hidden] of one type, not overlapping.
   Status Forward(const ops::OpContext& context, const Step& step, const TensorView& x,
                  const TensorView& out, bool accumulate) const;
 

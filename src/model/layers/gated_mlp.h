@@ -5,6 +5,7 @@
 
 #include "model/layers/weight_reader.h"
 #include "ops/act_and_mul/act_and_mul.h"
+#include "ops/scratch.h"
 
 namespace quire {
 
@@ -27,14 +28,11 @@ class GatedMlp {
     return mlp;
   }
 
-  // out = mlp(x), or out += mlp(x); x, out [T, hidden] f32, not overlapping.
+  // out = mlp(x), or out += mlp(x); x, out [T, hidden] of one type, not overlapping.
   Status Forward(const ops::OpContext& context, const TensorView& x, const TensorView& out,
                  bool accumulate) const {
     const Workspace::Scope scope(context.workspace);
-    const int64_t rows = x.dim(0);
-    const TensorView gate_up(
-        context.workspace.Allocate<float>(static_cast<size_t>(rows * 2 * size_)), DType::kF32,
-        {rows, 2 * size_});
+    const TensorView gate_up = ops::Scratch(context, x.dtype(), {x.dim(0), 2 * size_});
     QUIRE_RETURN_IF_ERROR(
         ops::linear::Run(context, {.x = x, .weight = gate_up_.get(), .bias = {}, .out = gate_up}));
     const TensorView gated = gate_up.Columns(0, size_);

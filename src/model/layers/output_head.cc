@@ -1,9 +1,10 @@
 #include "model/layers/output_head.h"
 
-#include <algorithm>
-#include <cmath>
-#include <cstring>
 #include <limits>
+
+#include "ops/gather_last_rows/gather_last_rows.h"
+#include "ops/scratch.h"
+#include "ops/soft_cap/soft_cap.h"
 
 namespace quire {
 
@@ -19,17 +20,13 @@ Result<OutputHead> OutputHead::Load(WeightReader& reader, const ModelConfig& con
   return head;
 }
 
-Status OutputHead::Forward(const ops::OpContext& context, const Batch& batch,
+Status OutputHead::Forward(const ops::OpContext& context, const BatchViews& batch,
                            const TensorView& hidden, const TensorView& logits) const {
   const Workspace::Scope scope(context.workspace);
-  const auto rows = static_cast<int64_t>(batch.logit_rows.size());
-  const int64_t size = hidden.dim(1);
-  const TensorView wanted(context.workspace.Allocate<float>(static_cast<size_t>(rows * size)),
-                          DType::kF32, {rows, size});
-  for (int64_t row = 0; row < rows; ++row) {
-    const float* source = hidden.as<float>() + batch.logit_rows[static_cast<size_t>(row)] * size;
-    std::memcpy(wanted.as<float>() + row * size, source, static_cast<size_t>(size) * sizeof(float));
-  }
+  const TensorView wanted =
+      ops::Scratch(context, hidden.dtype(), {batch.logit_rows.dim(0), hidden.dim(1)});
+  QUIRE_RETURN_IF_ERROR(
+      ops::gather_last_rows::Run(context, {.x = hidden, .rows = batch.logit_rows, .out = wanted}));
   QUIRE_RETURN_IF_ERROR(norm_.Forward(context, wanted, wanted));
   // Rounding errors here go straight to the logits; where a token is as good as never drawn (less
   // than 1/50 of the likeliest) they do not matter.
@@ -40,12 +37,7 @@ Status OutputHead::Forward(const ops::OpContext& context, const Batch& batch,
                                                    .out = logits,
                                                    .split_activations = split_activations_,
                                                    .near_largest = near_largest}));
-  if (soft_cap_ > 0) {
-    float* values = logits.as<float>();
-    std::transform(values, values + logits.shape().elements(), values,
-                   [cap = soft_cap_](float value) { return cap * std::tanh(value / cap); });
-  }
-  return OkStatus();
+  return soft_cap_ > 0 ? ops::soft_cap::Run(context, {.x = logits, .cap = soft_cap_}) : OkStatus();
 }
 
 }  // namespace quire

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "model/layers/rms_norm_layer.h"
-#include "ops/batch.h"
+#include "ops/batch_views.h"
 
 namespace quire {
 
@@ -14,8 +14,8 @@ class OutputHead {
   // (tied).
   static Result<OutputHead> Load(WeightReader& reader, const ModelConfig& config);
 
-  // logits [R, V] f32 of the rows batch.logit_rows of hidden [T, hidden] f32.
-  Status Forward(const ops::OpContext& context, const Batch& batch, const TensorView& hidden,
+  // logits [R, V] f32 of the rows batch.logit_rows of hidden [T, hidden].
+  Status Forward(const ops::OpContext& context, const BatchViews& batch, const TensorView& hidden,
                  const TensorView& logits) const;
 
  private:

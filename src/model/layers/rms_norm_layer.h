@@ -15,7 +15,7 @@ class RmsNormLayer {
     return RmsNormLayer(std::move(weight), epsilon);
   }
 
-  // out = norm(x), or out += norm(x); x and out [T, size] or [T, H, size] f32.
+  // out = norm(x), or out += norm(x); x and out [T, size] or [T, H, size] of one type.
   Status Forward(const ops::OpContext& context, const TensorView& x, const TensorView& out,
                  bool accumulate = false) const {
     return ops::rms_norm::Run(context, {.x = x,

@@ -2,8 +2,9 @@
 #pragma once
 
 #include "model/layers/weight_reader.h"
-#include "ops/batch.h"
+#include "ops/batch_views.h"
 #include "ops/embedding/embedding.h"
+#include "ops/scratch.h"
 
 namespace quire {
 
@@ -14,25 +15,25 @@ class TokenEmbedding {
   static Result<TokenEmbedding> Load(WeightReader& reader, const ModelConfig& config, float scale) {
     TokenEmbedding embedding;
     embedding.scale_ = scale;
-    QUIRE_ASSIGN_OR_RETURN(
-        embedding.table_, reader.Mapped("token_embd.weight",
+    embedding.out_type_ = reader.activation_type();
+    QUIRE_ASSIGN_OR_RETURN(embedding.table_,
+                           reader.Table("token_embd.weight",
                                         {int64_t{config.vocab_size}, int64_t{config.hidden_size}}));
     return embedding;
   }
 
-  // The batch's rows [T, hidden] f32, in the context's workspace.
-  Result<TensorView> Forward(const ops::OpContext& context, const Batch& batch) const {
-    const int64_t rows = batch.num_tokens();
-    const int64_t size = table_.dim(1);
-    const TensorView out(context.workspace.Allocate<float>(static_cast<size_t>(rows * size)),
-                         DType::kF32, {rows, size});
+  // The batch's rows [T, hidden] of the activations' type, in the context's workspace.
+  Result<TensorView> Forward(const ops::OpContext& context, const BatchViews& batch) const {
+    const TensorView out =
+        ops::Scratch(context, out_type_, {batch.num_tokens(), table_.view.dim(1)});
     QUIRE_RETURN_IF_ERROR(ops::embedding::Run(
-        context, {.tokens = batch.tokens, .table = table_, .out = out, .scale = scale_}));
+        context, {.table = table_.view, .out = out, .scale = scale_, .ids = batch.tokens}));
     return out;
   }
 
  private:
-  TensorView table_;  // mapped
+  WeightReader::TableRows table_;
+  DType out_type_ = DType::kF32;
   float scale_ = 1.0f;
 };
 

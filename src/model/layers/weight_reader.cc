@@ -42,10 +42,22 @@ Result<TensorView> WeightReader::Mapped(const std::string& name, const Shape& sh
   return tensor->view;
 }
 
+Result<WeightReader::TableRows> WeightReader::Table(const std::string& name, const Shape& shape) {
+  TableRows table;
+  QUIRE_ASSIGN_OR_RETURN(table.view, Mapped(name, shape));
+  if (!context_.stream.device().place().IsHost()) {
+    QUIRE_ASSIGN_OR_RETURN(table.copy, Tensor::CopyOf(context_.stream, table.view));
+    table.view = table.copy.view();
+  }
+  return table;
+}
+
 Result<Tensor> WeightReader::Vector(const std::string& name, int64_t size) {
   QUIRE_ASSIGN_OR_RETURN(const TensorView source, Mapped(name, {size}));
-  QUIRE_ASSIGN_OR_RETURN(Tensor out, Tensor::Create(context_.stream.device(), DType::kF32, {size}));
-  DequantizeRow(source.dtype(), source.data(), size, out.view().as<float>());
+  std::vector<float> values(static_cast<size_t>(size));
+  DequantizeRow(source.dtype(), source.data(), size, values.data());
+  QUIRE_ASSIGN_OR_RETURN(Tensor out,
+                         Tensor::CopyOf(context_.stream, {values.data(), DType::kF32, {size}}));
   Count(source);
   device_bytes_ += static_cast<size_t>(size) * sizeof(float);
   return out;

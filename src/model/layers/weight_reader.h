@@ -21,6 +21,11 @@ class WeightReader {
 
   bool Has(std::string_view name) const { return file_.FindTensor(name) != nullptr; }
 
+  const ops::OpContext& context() const { return context_; }
+
+  // Of everything between the layers.
+  DType activation_type() const { return options_.activation_type; }
+
   // Whether linear products quantize their activations.
   bool quantizes_activations() const {
     return options_.activations == ops::linear::ActivationMode::kBlock8;
@@ -28,6 +33,13 @@ class WeightReader {
 
   // The tensor as it lies in the file. Errors: not_found; corrupt_data (another shape).
   Result<TensorView> Mapped(const std::string& name, const Shape& shape);
+
+  // The table `name` in its file's type, where the device reads it: host memory stays mapped.
+  struct TableRows {
+    Tensor copy;  // empty if mapped
+    TensorView view;
+  };
+  Result<TableRows> Table(const std::string& name, const Shape& shape);
 
   // The vector `name` [size] in fp32 on the device.
   Result<Tensor> Vector(const std::string& name, int64_t size);
