@@ -95,6 +95,22 @@ Status ModelRunner::CopyPages(std::span<const PageCopy> copies) {
   return quire::CopyPages(context(), *kv_, *kv_, copies);
 }
 
+Result<std::span<const float>> ModelRunner::HostLogits(const TensorView& logits) {
+  const auto count = static_cast<size_t>(logits.shape().elements());
+  const size_t bytes = count * sizeof(float);
+  if (logits.place().IsHost()) {
+    QUIRE_RETURN_IF_ERROR(Wait());
+    return std::span<const float>(logits.as<float>(), count);
+  }
+  if (host_logits_.bytes() < bytes) {
+    QUIRE_ASSIGN_OR_RETURN(host_logits_, device_->AllocatePinned(bytes));
+  }
+  QUIRE_RETURN_IF_ERROR(
+      stream_->Copy(host_logits_.data(), Place::Host(), logits.data(), logits.place(), bytes));
+  QUIRE_RETURN_IF_ERROR(Wait());
+  return std::span<const float>(static_cast<const float*>(host_logits_.data()), count);
+}
+
 Result<TensorView> ModelRunner::Run(const Batch& batch) {
   const auto rows = static_cast<int64_t>(batch.logit_rows.size());
   QUIRE_RETURN_IF_ERROR(ReserveLogits(std::max<int64_t>(rows, 1)));

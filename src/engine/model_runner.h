@@ -47,6 +47,13 @@ class ModelRunner {
   // next call. REQUIRES: `batch` stays as it is until the step has run, and the step before has.
   Result<TensorView> Run(const Batch& batch);
 
+  // Waits for what Run() enqueued; the first error of it, if any.
+  Status Wait() { return stream_->Synchronize(); }
+
+  // `logits` where the host reads them, once they are computed; valid until the next call of this
+  // or Run(). Errors: those of Wait(); resource_exhausted.
+  Result<std::span<const float>> HostLogits(const TensorView& logits);
+
  private:
   ModelRunner() = default;
   Status CreateKv();
@@ -61,7 +68,8 @@ class ModelRunner {
   std::unique_ptr<AttentionBackend> attention_;
   std::optional<KvStorage> kv_;
   std::unique_ptr<StepInputs> inputs_;
-  Tensor logits_;  // [rows reserved, V]
+  Tensor logits_;       // [rows reserved, V]
+  Buffer host_logits_;  // pinned; as large as the largest that was asked for
 };
 
 }  // namespace quire

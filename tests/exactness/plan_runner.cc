@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "engine/model_runner.h"
+#include "support/test_device.h"
 
 namespace quire {
 
@@ -51,6 +52,7 @@ std::vector<int32_t> DrawTokens(std::mt19937_64& random, int64_t count) {
 EngineOptions OptionsOf(const ExactnessPlan& plan, const std::string& model_path) {
   EngineOptions options;
   options.model_path = model_path;
+  options.device = TestDevice();
   options.threads = plan.threads;
   options.page_size = plan.page_size;
   options.max_prefill_chunk = plan.max_prefill_chunk;

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "support/sequence_runner.h"
+#include "support/test_device.h"
 #include "tokenizer/tokenizer.h"
 
 namespace quire {
@@ -28,8 +29,11 @@ class GoldenModel {
   // The exact path: fp32 products and an f32 cache; else the fast path as it is served.
   std::unique_ptr<ModelRunner> MakeRunner(bool exact) const {
     EngineOptions options;
+    options.device = TestDevice();
     options.exact_activations = exact;
-    options.kv_dtype = exact ? DType::kF32 : DType::kF16;
+    if (exact) {
+      options.kv_dtype = DType::kF32;
+    }
     options.kv_memory_bytes = 256 << 20;
     auto runner = ModelRunner::Create(file_, options);
     EXPECT_TRUE(runner.ok()) << runner.status().message();

@@ -36,10 +36,12 @@ Result<std::vector<std::vector<float>>> SequenceRunner::Append(std::span<const i
     const size_t logits_from = wanted_from > begin ? wanted_from - begin : 0;
     const Batch batch = MakeBatch(part, logits_from);
     QUIRE_ASSIGN_OR_RETURN(const TensorView logits, runner_.Run(batch));
+    QUIRE_ASSIGN_OR_RETURN(const std::span<const float> values, runner_.HostLogits(logits));
     length_ += static_cast<int32_t>(part.size());
-    for (int64_t row = 0; row < logits.dim(0); ++row) {
-      const float* values = logits.as<float>() + row * logits.dim(1);
-      out.emplace_back(values, values + logits.dim(1));
+    const auto vocabulary = static_cast<size_t>(logits.dim(1));
+    for (size_t first = 0; first < values.size(); first += vocabulary) {
+      const auto row = values.subspan(first, vocabulary);
+      out.emplace_back(row.begin(), row.end());
     }
   }
   return out;
