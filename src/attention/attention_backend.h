@@ -39,6 +39,10 @@ class AttentionBackend {
   virtual Status Plan(const ops::OpContext& context, const Batch& batch,
                       const BatchViews& views) = 0;
 
+  // Equal keys after two Plans say that Run enqueues the same work on the same addresses, so that a
+  // graph captured after the one may be launched after the other; 0 says nothing.
+  virtual uint64_t LaunchKey() const { return 0; }
+
   // Writes the keys and values of the step's rows into their slots, then attends. A row's result
   // depends, bit for bit, on its query, its position and the keys and values before it alone.
   virtual Status Run(const ops::OpContext& context, const LayerAttention& layer) = 0;

@@ -111,13 +111,30 @@ Result<std::span<const float>> ModelRunner::HostLogits(const TensorView& logits)
   return std::span<const float>(static_cast<const float*>(host_logits_.data()), count);
 }
 
+Status ModelRunner::Enqueue(const BatchViews& views, const TensorView& logits) {
+  const auto forward = [&] { return model_->Forward(context(), views, *attention_, *kv_, logits); };
+  const uint64_t attention = attention_->LaunchKey();
+  const int64_t sequences = views.kv_length.dim(0);
+  if (!device_->is_asynchronous() || attention == 0 || views.num_tokens() != sequences) {
+    return forward();
+  }
+  return graphs_.Run({.tokens = views.num_tokens(),
+                      .sequences = sequences,
+                      .logit_rows = views.logit_rows.dim(0),
+                      .max_pages = views.page_table.dim(1),
+                      .attention = attention,
+                      .inputs = views.tokens.data(),
+                      .logits = logits.data()},
+                     *stream_, forward);
+}
+
 Result<TensorView> ModelRunner::Run(const Batch& batch) {
   const auto rows = static_cast<int64_t>(batch.logit_rows.size());
   QUIRE_RETURN_IF_ERROR(ReserveLogits(std::max<int64_t>(rows, 1)));
   const TensorView logits = logits_.view().Rows(0, rows);
   QUIRE_ASSIGN_OR_RETURN(const BatchViews views, inputs_->Bring(batch));
   QUIRE_RETURN_IF_ERROR(attention_->Plan(context(), batch, views));
-  QUIRE_RETURN_IF_ERROR(model_->Forward(context(), views, *attention_, *kv_, logits));
+  QUIRE_RETURN_IF_ERROR(Enqueue(views, logits));
   return logits;
 }
 

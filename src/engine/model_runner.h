@@ -9,6 +9,7 @@
 
 #include "attention/attention_backend.h"
 #include "engine/engine_options.h"
+#include "engine/step_graphs.h"
 #include "engine/step_inputs.h"
 #include "kv_cache/kv_storage.h"
 #include "model/model.h"
@@ -58,6 +59,7 @@ class ModelRunner {
   ModelRunner() = default;
   Status CreateKv();
   Status ReserveLogits(int64_t rows);
+  Status Enqueue(const BatchViews& views, const TensorView& logits);
 
   EngineOptions options_;  // resolved
   int32_t max_context_ = 0;
@@ -68,6 +70,7 @@ class ModelRunner {
   std::unique_ptr<AttentionBackend> attention_;
   std::optional<KvStorage> kv_;
   std::unique_ptr<StepInputs> inputs_;
+  StepGraphs graphs_;
   Tensor logits_;       // [rows reserved, V]
   Buffer host_logits_;  // pinned; as large as the largest that was asked for
 };

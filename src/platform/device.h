@@ -83,6 +83,17 @@ class Event {
   virtual Status Wait() = 0;
 };
 
+class Stream;
+
+// Work that was captured once and is enqueued again as one piece: the same operators on the same
+// addresses, with what lies there by then.
+class Graph {
+ public:
+  virtual ~Graph() = default;
+  // Enqueues it on a stream of the device that it was captured on.
+  virtual Status Launch(Stream& stream) = 0;
+};
+
 // A queue of work on one device, in order. One thread at a time enqueues.
 class Stream {
  public:
@@ -98,6 +109,13 @@ class Stream {
   virtual Result<std::unique_ptr<Event>> Record() = 0;
   // Returns when all enqueued work has finished; the first error of that work, if any.
   virtual Status Synchronize() = 0;
+
+  // From here until EndCapture, work is captured and not run. What is enqueued meanwhile must need
+  // no waiting and no new memory: run it once before. Errors: unsupported (a device that is not
+  // asynchronous).
+  virtual Status BeginCapture() = 0;
+  // Errors: those that made the work impossible to capture; nothing of it has run then.
+  virtual Result<std::unique_ptr<Graph>> EndCapture() = 0;
 };
 
 // One device of a platform. Thread-safe.

@@ -153,6 +153,14 @@ Status CpuStream::Copy(void* to, Place to_place, const void* from, Place from_pl
   return OkStatus();
 }
 
+Status CpuStream::BeginCapture() {
+  return Unsupported("a CPU does its work when it is enqueued; there is nothing to capture");
+}
+
+Result<std::unique_ptr<Graph>> CpuStream::EndCapture() {
+  return BeginCapture();
+}
+
 Result<std::unique_ptr<Event>> CpuStream::Record() {
   return std::unique_ptr<Event>(std::make_unique<PastEvent>());
 }

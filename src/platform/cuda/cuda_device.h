@@ -49,6 +49,8 @@ class CudaStream final : public Stream {
   Status Copy(void* to, Place to_place, const void* from, Place from_place, size_t bytes) override;
   Result<std::unique_ptr<Event>> Record() override;
   Status Synchronize() override;
+  Status BeginCapture() override;
+  Result<std::unique_ptr<Graph>> EndCapture() override;
 
   cudaStream_t handle() const { return handle_; }
 
