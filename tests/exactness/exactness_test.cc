@@ -2,6 +2,8 @@
 // and thread count, cold or from the prefix cache, preempted or not, with drafts and without.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "base/test_seed.h"
 #include "exactness/plan_runner.h"
 
@@ -73,6 +75,58 @@ TEST(Exactness, SmolLm2PlansOnAFloat8Cache) {
 
 TEST(Exactness, Gemma3Plans) {
   RunPlans(QUIRE_GEMMA3_GGUF, DType::kF16, kPlansPerModel, 2);
+}
+
+// Requests that arrive at once, in a pool that holds no more than the largest of them: a tenth of
+// what all need together. Those that end early go first; then come many that grow, of which the
+// forecast now expects too little, so that they must give way to each other.
+ExactnessPlan OversubscribedPlan(const Workload& workload, int64_t times) {
+  constexpr int kGrowingTimes = 4;
+  std::vector<size_t> ending;
+  std::vector<size_t> growing;
+  std::vector<size_t> others;
+  for (size_t i = 0; i < workload.size(); ++i) {
+    (Workload::EndsEarly(i) ? ending : Workload::Grows(i) ? growing : others).push_back(i);
+  }
+  std::vector<size_t> order = ending;
+  for (int i = 0; i < kGrowingTimes; ++i) {
+    order.insert(order.end(), growing.begin(), growing.end());
+  }
+  order.insert(order.end(), others.begin(), others.end());
+
+  ExactnessPlan plan;
+  plan.page_size = 4;
+  plan.threads = 2;
+  plan.max_running = static_cast<int32_t>(workload.size());
+  int64_t wanted = 0;
+  for (size_t i = 0; i < order.size() || wanted < times * plan.kv_tokens; ++i) {
+    const size_t request = order[i % order.size()];
+    plan.arrivals.push_back({.request = request});
+    plan.kv_tokens = std::max(plan.kv_tokens, workload.TokensOf(request));
+    wanted += workload.TokensOf(request);
+  }
+  return plan;
+}
+
+TEST(Exactness, SmolLm2PoolOversubscribedTenTimes) {
+  std::mt19937_64 random(TestSeed() + 4);
+  const Workload workload(QUIRE_SMOLLM2_GGUF, DType::kF16, 48, random);
+  ExactnessPlan plan = OversubscribedPlan(workload, 10);
+  uint64_t preemptions = 0;
+  for (const bool prefix_cache : {false, true}) {
+    plan.prefix_cache = prefix_cache;
+    SCOPED_TRACE(Describe(plan));
+    const Workload::Served served = workload.Serve(plan);
+    for (size_t i = 0; i < plan.arrivals.size(); ++i) {
+      ASSERT_NO_FATAL_FAILURE(ExpectPrefixOf(
+          served.traces[i], workload.Alone(plan.arrivals[i].request), plan.arrivals[i]));
+    }
+    std::printf("%zu requests in a pool of %lld tokens, prefix cache %d: %llu preemptions\n",
+                plan.arrivals.size(), static_cast<long long>(plan.kv_tokens), prefix_cache,
+                static_cast<unsigned long long>(served.preemptions));
+    preemptions += served.preemptions;
+  }
+  EXPECT_GT(preemptions, 0u) << "nobody had to give way: the plan tests too little";
 }
 
 }  // namespace

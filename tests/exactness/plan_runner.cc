@@ -111,7 +111,7 @@ Workload::Workload(std::string model_path, DType kv_dtype, size_t count, std::mt
     // Every third one has a short prompt and a long answer. Of these every second ends long before
     // its max_new_tokens, by a stop token, so that the forecast comes to expect that of the others:
     // they outgrow a tight pool together.
-    const bool grows = i % 3 == 0;
+    const bool grows = Grows(i);
     const int64_t prefix = grows ? 0 : Pick(random, {0, 30, 64, 130, 200});
     request.prompt.assign(shared.begin(), shared.begin() + prefix);
     const auto own = DrawTokens(random, Draw(random, 1, grows ? 10 : i % 8 == 7 ? 400 : 40));
@@ -135,7 +135,7 @@ Workload::Workload(std::string model_path, DType kv_dtype, size_t count, std::mt
     alone.arrivals = {{.request = i}};
     alone.kv_tokens = kAmpleKvTokens;
     alone_.push_back(Serve(alone).traces[0]);
-    if (i % 6 == 3) {
+    if (EndsEarly(i)) {
       EndEarly(requests_[i], alone_[i]);
     }
   }
@@ -151,11 +151,14 @@ void Workload::EndEarly(RequestSpec& request, Trace& trace) {
   trace.logit_hashes.resize(kDrawn);
 }
 
+int64_t Workload::TokensOf(size_t request) const {
+  return static_cast<int64_t>(requests_[request].prompt.size()) + requests_[request].max_new_tokens;
+}
+
 int64_t Workload::LargestRequest(const ExactnessPlan& plan) const {
   int64_t most = 0;
   for (const ExactnessPlan::Arrival& arrival : plan.arrivals) {
-    const RequestSpec& request = requests_[arrival.request];
-    most = std::max(most, static_cast<int64_t>(request.prompt.size()) + request.max_new_tokens);
+    most = std::max(most, TokensOf(arrival.request));
   }
   return most;
 }

@@ -54,6 +54,11 @@ class Workload {
   const Trace& Alone(size_t request) const { return alone_[request]; }
   // A plan with 2 to 16 requests, some of them twice.
   ExactnessPlan DrawPlan(std::mt19937_64& random) const;
+  // Requests with a short prompt and a long answer, and those of them that end long before it.
+  static bool Grows(size_t request) { return request % 3 == 0; }
+  static bool EndsEarly(size_t request) { return request % 6 == 3; }
+  // Most tokens of a request, prompt and output.
+  int64_t TokensOf(size_t request) const;
 
   struct Served {
     std::vector<Trace> traces;  // by arrival; those of cancelled requests end early
