@@ -119,8 +119,8 @@ class KvCache {
 
   // Says that the KV of `tokens`, the sequence's history from its start, has been written. Whole
   // pages enter the tree; a page that the tree already has for the same history replaces the
-  // sequence's own in its table before the copy is given back. No step that writes or reads this
-  // sequence may be in flight.
+  // sequence's own in its table before the copy is given back. A step in flight may still read what
+  // is given back: who gets it must write it after that step.
   // REQUIRES: tokens.size() <= Table(id).length(); what was published before is a prefix of it.
   void Publish(KvSequenceId id, std::span<const int32_t> tokens);
 
@@ -148,8 +148,11 @@ class KvCache {
   // Begins to bring back from the tiers what they have of `tokens` behind the longest published
   // prefix. Returns how many tokens are on their way: once these have arrived (PollTiers), Lookup
   // finds them, if they are not evicted before. 0: there is nothing to wait for. The pages on their
-  // way cannot be had for anything else: who lacks pages meanwhile calls WaitForTiers.
-  int32_t Prefetch(std::span<const int32_t> tokens, uint64_t cache_salt = 0);
+  // way cannot be had for anything else: who lacks pages meanwhile calls WaitForTiers. They are
+  // written at once, beside the steps: with a step in flight that may still use a page that was
+  // given back, `begin` must be false. Then nothing is begun, and the tokens are those on their way
+  // or that could be.
+  int32_t Prefetch(std::span<const int32_t> tokens, uint64_t cache_salt = 0, bool begin = true);
   // Ends copies to and from tiers that are done and begins others: published pages are copied to
   // all tiers in the background, before they are evicted. Returns at once; to be called before each
   // step. Errors: the first of the copies that failed; nothing is lost by that but the copy.

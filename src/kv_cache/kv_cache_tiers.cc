@@ -101,7 +101,7 @@ std::vector<std::pair<PageTier*, PageKey>> KvCache::FindInTiers(
   return found;
 }
 
-int32_t KvCache::Prefetch(std::span<const int32_t> tokens, uint64_t cache_salt) {
+int32_t KvCache::Prefetch(std::span<const int32_t> tokens, uint64_t cache_salt, bool begin) {
   if (tiers_.empty()) {
     return 0;
   }
@@ -120,6 +120,9 @@ int32_t KvCache::Prefetch(std::span<const int32_t> tokens, uint64_t cache_salt) 
   const std::vector<std::pair<PageTier*, PageKey>> found = FindInTiers(key, behind);
   if (found.empty() || pool_.num_quarantined() > 0) {
     return 0;
+  }
+  if (!begin) {
+    return std::min(static_cast<int32_t>(found.size()), available_pages()) * page_size();
   }
   return BeginLoads(first, found, tokens, published.size(), cache_salt);
 }

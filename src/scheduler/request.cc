@@ -65,6 +65,7 @@ void Request::Start(KvSequenceId sequence, int32_t matched) {
     cached_prompt_tokens_ = matched;
   }
   state_ = RequestState::kRunning;
+  tokens_.reserve(static_cast<size_t>(max_tokens_));
   sequence_ = sequence;
   computed_ = matched;
   matched_tokens_ = matched;
@@ -82,6 +83,31 @@ void Request::Advance(int32_t rows) {
   QUIRE_CHECK(state_ == RequestState::kRunning) << "request " << id() << " is not running";
   QUIRE_CHECK_LE(rows, remaining());
   computed_ += rows;
+}
+
+void Request::Assume(int32_t rows, int32_t sample) {
+  QUIRE_CHECK_EQ(assumed_rows_, 0) << "the outcome of two steps is assumed for request " << id();
+  QUIRE_CHECK_EQ(num_drafts_, 0);
+  Advance(rows);
+  assumed_rows_ = rows;
+  scheduled_rows_ = 0;
+  if (remaining() == 0) {
+    tokens_.push_back(kUnknownToken);
+    unknown_sample_ = sample;
+  }
+}
+
+void Request::Reveal(int32_t token) {
+  QUIRE_CHECK(unknown_sample_.has_value()) << "request " << id() << " knows all its tokens";
+  tokens_.back() = token;
+}
+
+void Request::Confirm() {
+  assumed_rows_ = 0;
+  if (unknown_sample_.has_value()) {
+    tokens_.pop_back();
+    unknown_sample_.reset();
+  }
 }
 
 void Request::SetDrafts(std::span<const int32_t> drafts) {

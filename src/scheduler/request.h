@@ -20,6 +20,7 @@ inline constexpr int32_t kHighestPriority = -10;
 inline constexpr int32_t kLowestPriority = 10;
 inline constexpr int64_t kAgingMs = 10'000;  // waiting that makes up for one priority
 inline constexpr size_t kMaxTenantBytes = 256;
+inline constexpr int32_t kUnknownToken = -1;  // drawn by a step in flight
 
 struct RequestSpec {
   uint64_t id = 0;  // unique among the requests that are not finished
@@ -65,6 +66,9 @@ struct Rank {
 // The state machine of one request. Its tokens are the prompt and then what was drawn; the KV of
 // the first computed() of them is in the cache. A preempted request starts over with all of them as
 // its prompt, so no token is drawn twice.
+//
+// While a step is in flight, its outcome may be assumed so that the next can be formed: its rows
+// are computed and, if it draws, one more token is there, kUnknownToken until it is revealed.
 class Request {
  public:
   // REQUIRES: spec.Validate() is OK.
@@ -89,8 +93,12 @@ class Request {
   int32_t max_kv_tokens() const { return max_tokens_ - 1; }
 
   int32_t computed() const { return computed_; }
-  // Rows to compute before the next token can be drawn; at least 1 while not finished.
+  // Of these, those of steps that have been committed.
+  int32_t confirmed() const { return computed_ - assumed_rows_; }
+  // Rows to compute before the next token can be drawn; at least 1 while it runs.
   int32_t remaining() const { return num_tokens() - computed_; }
+  // May a step have rows of it? Not if its last token is assumed to be drawn.
+  bool wants_rows() const { return state_ == RequestState::kRunning && num_tokens() < max_tokens_; }
   std::span<const int32_t> computed_tokens() const { return std::span(tokens_).first(computed_); }
 
   // Guesses of the tokens to follow, which the step in flight verifies; in memory they follow
@@ -100,9 +108,14 @@ class Request {
   void SetDrafts(std::span<const int32_t> drafts);  // in place of those before; none = {}
   DraftLength& draft_length() { return draft_length_; }
 
-  // Rows in the step that is being formed or in flight, drafts included; 0 if it is in none.
+  // Rows in the last step formed, drafts included, until its outcome is assumed or committed; 0 if
+  // it is not in that.
   int32_t scheduled_rows() const { return scheduled_rows_; }
   void set_scheduled_rows(int32_t rows) { scheduled_rows_ = rows; }
+  // Steps in flight that it has rows in: its pages stay until there is none.
+  int32_t steps_in_flight() const { return steps_in_flight_; }
+  void EnterStep() { ++steps_in_flight_; }
+  void LeaveStep() { --steps_in_flight_; }
 
   // The cache's name of its sequence: set from Start to Preempt or the end.
   KvSequenceId sequence() const;
@@ -119,6 +132,16 @@ class Request {
   void Preempt();
   // The KV of `rows` more tokens is written. REQUIRES: running, rows <= remaining().
   void Advance(int32_t rows);
+  // The step in flight computes `rows` rows, and draws number `sample` of its tokens if these are
+  // all that remain. REQUIRES: running, no drafts, no other step's outcome is assumed.
+  void Assume(int32_t rows, int32_t sample);
+  // Which token of the step in flight its last one will be; none if all are known.
+  std::optional<int32_t> unknown_sample() const { return unknown_sample_; }
+  // Spans of tokens() that were taken before see it too.
+  void Reveal(int32_t token);
+  // What is assumed has come true. Takes the token that is assumed to be drawn out again: Append
+  // says which it is.
+  void Confirm();
   // Adds a drawn token; finishes if it was the last. REQUIRES: running, remaining() == 0, no
   // drafts.
   void Append(int32_t token);
@@ -132,13 +155,16 @@ class Request {
   Rank rank_;
   int32_t num_prompt_;
   int32_t max_tokens_;           // prompt and generated
-  std::vector<int32_t> tokens_;  // and drafts
+  std::vector<int32_t> tokens_;  // and drafts; never moves while it runs
   int32_t num_drafts_ = 0;
   DraftLength draft_length_;
   RequestState state_ = RequestState::kWaiting;
   std::optional<FinishReason> finish_reason_;
   int32_t computed_ = 0;
+  int32_t assumed_rows_ = 0;
+  std::optional<int32_t> unknown_sample_;
   int32_t scheduled_rows_ = 0;
+  int32_t steps_in_flight_ = 0;
   int32_t matched_tokens_ = 0;
   int32_t cached_prompt_tokens_ = 0;
   std::optional<KvSequenceId> sequence_;

@@ -91,24 +91,22 @@ bool Scheduler::Cancel(uint64_t id) {
   }
   Request& request = *it->second;
   request.Finish(FinishReason::kCancelled);
-  if (request.scheduled_rows() == 0) {
-    Retire(request);
-  }
+  RetireIfDone(request);
   return true;
 }
 
 std::optional<Step> Scheduler::Schedule(int64_t now_ms) {
-  QUIRE_CHECK(!step_in_flight_) << "schedule while step " << serial_ << " is in flight";
+  QUIRE_CHECK(in_flight_.empty()) << "schedule while step " << serial_ << " is in flight";
   if (requests_.empty()) {
     return std::nullopt;
   }
-  Plan plan = PlanRows(now_ms);
+  Plan plan = PlanRows(now_ms, false);
   while (plan.requests.empty() && cache_.is_loading()) {
     // Nobody has a row without the pages that come from a tier.
     if (const Status status = cache_.WaitForTiers(); !status.ok()) {
       LogWarning(status.message());
     }
-    plan = PlanRows(now_ms);
+    plan = PlanRows(now_ms, false);
   }
   if (plan.requests.empty() && !cache_.health().ok()) {
     return std::nullopt;  // pages are missing by a violation: the caller resets
@@ -116,22 +114,25 @@ std::optional<Step> Scheduler::Schedule(int64_t now_ms) {
   QUIRE_CHECK(!plan.requests.empty()) << "no progress with " << num_running() << " running and "
                                       << num_waiting() << " waiting requests";
   PlanDrafts(plan);
-  QUIRE_CHECK_LE(plan.rows, config_.step_token_budget);
-  StepBuilder builder(++serial_, plan.requests.size(), plan.rows);
-  for (const Request* request : plan.requests) {
-    builder.Add(*request, cache_.Table(request->sequence()), request->scheduled_rows());
-  }
-  in_flight_ = std::move(plan.requests);
-  step_in_flight_ = true;
-  ++totals_.steps;
-  totals_.computed_rows += plan.rows;
-  Step step = std::move(builder).Finish();
+  Step step = Form(std::move(plan));
   step.copies = cache_.TakeCopies();
   return step;
 }
 
-Scheduler::Plan Scheduler::PlanRows(int64_t now_ms) {
+Step Scheduler::Form(Plan plan) {
+  QUIRE_CHECK_LE(plan.rows, config_.step_token_budget);
+  StepBuilder builder(++serial_, plan.requests.size(), plan.rows);
+  for (Request* request : plan.requests) {
+    builder.Add(*request, cache_.Table(request->sequence()), request->scheduled_rows());
+    request->EnterStep();
+  }
+  in_flight_.push_back({.serial = serial_, .requests = std::move(plan.requests)});
+  return std::move(builder).Finish();
+}
+
+Scheduler::Plan Scheduler::PlanRows(int64_t now_ms, bool ahead) {
   Plan plan;
+  plan.ahead = ahead;
   PlanDecodes(plan);
   PlanPrefills(plan);
   Admit(plan, now_ms);
@@ -140,7 +141,7 @@ Scheduler::Plan Scheduler::PlanRows(int64_t now_ms) {
 
 void Scheduler::PlanDecodes(Plan& plan) {
   for (size_t i = 0; i < running_.size(); ++i) {
-    if (running_[i]->remaining() == 1) {
+    if (running_[i]->wants_rows() && running_[i]->remaining() == 1) {
       Grow(*running_[i], 1, plan);
     }
   }
@@ -148,7 +149,7 @@ void Scheduler::PlanDecodes(Plan& plan) {
 
 void Scheduler::PlanPrefills(Plan& plan) {
   for (size_t i = 0; i < running_.size() && plan.rows < config_.step_token_budget; ++i) {
-    if (running_[i]->remaining() > 1) {
+    if (running_[i]->wants_rows() && running_[i]->remaining() > 1) {
       Grow(*running_[i], ChunkOf(*running_[i], plan), plan);
     }
   }
@@ -157,13 +158,14 @@ void Scheduler::PlanPrefills(Plan& plan) {
 void Scheduler::Admit(Plan& plan, int64_t now_ms) {
   growths_.clear();
   // Followers are bounded, so that a long queue of like requests does not cost a long look.
-  while (!plan.preempted && plan.rows < config_.step_token_budget &&
+  while (!plan.preempted && !plan.needs_outcome && plan.rows < config_.step_token_budget &&
          num_running() < config_.max_running && followers_.size() < config_.max_running) {
     Request* request = queue_->First(now_ms);
     if (request == nullptr || blocked_ == request->id()) {
       return;
     }
-    if (cache_.Prefetch(request->tokens(), request->cache_salt()) > 0) {
+    if (cache_.Prefetch(request->tokens(), request->cache_salt(), !plan.ahead) > 0) {
+      plan.needs_outcome = plan.ahead && !cache_.is_loading();
       return;  // what a tier has of it is on its way
     }
     const KvCache::Prefix prefix = cache_.Lookup(request->tokens(), request->cache_salt());
@@ -240,7 +242,8 @@ void Scheduler::Grow(Request& request, int32_t rows, Plan& plan) {
       rows = room;
       continue;
     }
-    Request* victim = ChooseVictim(running_, request);
+    plan.needs_outcome = plan.ahead;
+    Request* victim = plan.ahead ? nullptr : ChooseVictim(running_, request);
     if (victim == nullptr) {
       return;
     }
@@ -287,12 +290,16 @@ const Request* Scheduler::LeaderOf(const Request& request, int32_t matched,
     return nullptr;
   }
   const auto shared = request.tokens().first(end);
-  const auto leader = std::ranges::find_if(plan.requests, [&](const Request* other) {
-    return other->computed() < end && other->num_tokens() >= end &&
-           other->cache_salt() == request.cache_salt() &&
-           std::equal(shared.begin(), shared.end(), other->tokens().begin());
-  });
-  return leader == plan.requests.end() ? nullptr : *leader;
+  const auto find = [&](const std::vector<Request*>& requests) -> const Request* {
+    const auto leader = std::ranges::find_if(requests, [&](const Request* other) {
+      return other->state() == RequestState::kRunning && other->confirmed() < end &&
+             other->num_tokens() >= end && other->cache_salt() == request.cache_salt() &&
+             std::equal(shared.begin(), shared.end(), other->tokens().begin());
+    });
+    return leader == requests.end() ? nullptr : *leader;
+  };
+  const Request* leader = find(plan.requests);
+  return leader == nullptr && plan.ahead ? find(in_flight_.front().requests) : leader;
 }
 
 int32_t Scheduler::SharedTokens(const Request& leader, const Request& follower) const {
@@ -349,9 +356,10 @@ Status Scheduler::CheckInvariants() const {
   }
   for (const Request* request : running_) {
     const int32_t length = cache_.Table(request->sequence()).length();
-    if (!step_in_flight_ && length != request->computed()) {
+    if (length != request->computed() + request->scheduled_rows()) {
       return InternalError("scheduler: request ", request->id(), " has computed ",
-                           request->computed(), " tokens, but its table holds ", length);
+                           request->computed(), " tokens and ", request->scheduled_rows(),
+                           " rows in flight, but its table holds ", length);
     }
   }
   if (!std::ranges::is_sorted(running_, {}, &Request::rank)) {

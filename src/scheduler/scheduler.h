@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
@@ -65,8 +66,10 @@ struct SchedulerStats {
 // have pages, so there are never more running requests than the budget has rows: decode rows always
 // fit, and the oldest prefill always has a row beside them.
 //
-// One step is in flight at a time: Schedule, then Commit or Abandon. Add and Cancel are allowed in
-// between. One thread at a time.
+// A step is formed (Schedule), runs, and ends (Commit or Abandon). While it runs, the next can be
+// formed (ScheduleAhead) and, once the tokens drawn are known (FillTokens), be started before the
+// first one is committed. So at most two steps are in flight; steps start, run and end in the order
+// in which they are formed. Add and Cancel are allowed at any time. One thread at a time.
 class Scheduler {
  public:
   // REQUIRES: config.Validate() is OK. `cache` outlives the scheduler, which alone starts sequences
@@ -83,24 +86,36 @@ class Scheduler {
   // resource_exhausted (the queue is full).
   Status Add(RequestSpec spec, int64_t now_ms);
 
-  // Ends a request; no event of it follows. Its pages are given back at once, or when the step in
-  // flight that computes it is committed or abandoned. False if there is no such request.
+  // Ends a request; no event of it follows. Its pages are given back at once, or when the last step
+  // in flight that computes it is committed or abandoned. False if there is no such request.
   bool Cancel(uint64_t id);
 
   // The next step; none if no request is left, or if none can have a row because a rule of the
   // cache was broken (KvCache::health): then call Reset. REQUIRES: no step is in flight.
   std::optional<Step> Schedule(int64_t now_ms);
 
-  // The step has run: its KV is written and `sampled` holds one token per entry of
+  // The step behind `running`, the only one in flight, formed as if each request that draws in that
+  // drew a token that does not end it. None if what `running` brings decides its form: if it may
+  // have drafts, if a request can have no page before another ends or is preempted, if pages must
+  // come from a tier (which copies beside the steps); or if there is nothing to do. Then commit
+  // `running` and call Schedule. REQUIRES: called once for each step.
+  std::optional<Step> ScheduleAhead(const Step& running, int64_t now_ms);
+  // Completes `ahead`: `sampled` are the tokens of the step before, which is still to be committed.
+  // Not called if that is abandoned.
+  void FillTokens(Step& ahead, std::span<const SampledToken> sampled);
+
+  // The first step in flight has run: its KV is written and `sampled` holds one token per entry of
   // batch.logit_rows. Returns one event per token, in the order of the step, of requests that are
-  // not cancelled; tokens behind a wrong draft have none.
+  // not cancelled; tokens behind a wrong draft have none. What the step behind it computes of a
+  // request that ends here is dropped.
   std::vector<TokenEvent> Commit(const Step& step, std::span<const SampledToken> sampled);
 
-  // The step failed and its KV is unknown: its requests end with kError, nothing of it is shared.
+  // The first step in flight failed and its KV is unknown: its requests end with kError, nothing of
+  // it is shared. A step that was formed behind it is forgotten.
   std::vector<TokenEvent> Abandon(const Step& step);
 
   // Ends all requests with kError and resets the cache: after a violation of its rules
-  // (KvCache::health). REQUIRES: no step runs; one that was scheduled is forgotten.
+  // (KvCache::health). REQUIRES: no step runs; those that were scheduled are forgotten.
   std::vector<TokenEvent> Reset();
 
   int32_t num_waiting() const { return queue_->size() + followers_.size(); }
@@ -110,7 +125,7 @@ class Scheduler {
   const SchedulerConfig& config() const { return config_; }
 
   // The cache's invariants, and: each running request has a table of the right length, nobody else
-  // holds pages. For tests and audits, with no step in flight. Errors: internal.
+  // holds pages. For tests and audits. Errors: internal.
   Status CheckInvariants() const;
 
  private:
@@ -118,18 +133,26 @@ class Scheduler {
     std::vector<Request*> requests;  // each with its scheduled_rows() > 0
     int32_t rows = 0;
     bool preempted = false;
+    bool ahead = false;          // a step is in flight
+    bool needs_outcome = false;  // the form of this one depends on what that brings
+  };
+  struct InFlight {
+    uint64_t serial = 0;
+    std::vector<Request*> requests;  // in the order of the step
   };
 
-  Plan PlanRows(int64_t now_ms);
+  Plan PlanRows(int64_t now_ms, bool ahead);
   void PlanDecodes(Plan& plan);
   void PlanPrefills(Plan& plan);
   void Admit(Plan& plan, int64_t now_ms);
   int32_t ChunkOf(const Request& request, const Plan& plan) const;
   // Extends the request's table by up to `rows`, preempting requests that rank after it if it
-  // cannot have even one, and plans what it got.
+  // cannot have even one, and plans what it got. Ahead nobody is preempted: then it needs the
+  // outcome.
   void Grow(Request& request, int32_t rows, Plan& plan);
   void Preempt(Request& victim, Plan& plan);
-  // The request of the plan that computes the page which `request` needs next, if any does.
+  // The request of the plan or of a step in flight that computes the page which `request` needs
+  // next, if any does.
   const Request* LeaderOf(const Request& request, int32_t matched, const Plan& plan) const;
   // The whole pages, in tokens, with which both begin and that the follower can take.
   int32_t SharedTokens(const Request& leader, const Request& follower) const;
@@ -144,13 +167,20 @@ class Scheduler {
   void ReleaseFollowers(const Request& leader);
 
   void StartRequest(Request& request);
-  void EndStep(const Step& step);
-  // Its rows are computed; `accepted` are the tokens drawn that count, from number `first` on.
-  void CommitRows(Request& request, std::span<const SampledToken> accepted, size_t first,
-                  std::vector<TokenEvent>& events);
+  // The step of the plan, in flight from now on, without its copies.
+  Step Form(Plan plan);
+  // The rows of the plan are taken back.
+  void Withdraw(std::span<Request* const> requests);
+  // The step in flight that was formed first has ended; returns its requests.
+  std::vector<Request*> EndStep(const Step& step);
+  // Its `rows` rows are computed; `accepted` are the tokens drawn that count, from number `first`
+  // on.
+  void CommitRows(Request& request, int32_t rows, std::span<const SampledToken> accepted,
+                  size_t first, std::vector<TokenEvent>& events);
   void PublishPages(const Request& request, int32_t new_rows);
-  // Gives the request's pages back and forgets it.
-  void Retire(Request& request);
+  // If the request has ended and no step in flight has rows of it, gives its pages back and forgets
+  // it.
+  void RetireIfDone(Request& request);
   TokenEvent EventOf(const Request& request) const;
 
   SchedulerConfig config_;
@@ -162,8 +192,7 @@ class Scheduler {
   std::vector<Request*> running_;  // ascending rank
   uint64_t next_arrival_ = 0;
   uint64_t serial_ = 0;
-  bool step_in_flight_ = false;
-  std::vector<Request*> in_flight_;  // of the step in flight, in its order
+  std::deque<InFlight> in_flight_;  // at most two, in the order of their forming
   GrowthForecast forecast_;
   // Of the running requests, for PeakPages, with the pages available when it was made; made by the
   // first request of a step that would start.

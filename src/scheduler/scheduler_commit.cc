@@ -15,35 +15,34 @@ constexpr int64_t kDrawnTokenCost = 2;
 }  // namespace
 
 std::vector<TokenEvent> Scheduler::Commit(const Step& step, std::span<const SampledToken> sampled) {
-  EndStep(step);
+  const std::vector<Request*> requests = EndStep(step);
   QUIRE_CHECK_EQ(sampled.size(), step.batch.logit_rows.size());
   std::vector<TokenEvent> events;
   events.reserve(sampled.size());
   size_t first = 0;
   for (size_t i = 0; i < step.sequences.size(); ++i) {
-    Request& request = *in_flight_[i];
+    Request& request = *requests[i];
     const Step::Sequence& sequence = step.sequences[i];
     if (request.state() != RequestState::kFinished) {
       const int32_t accepted =
           sequence.num_samples > 0 ? AcceptedSamples(step, sequence, first, sampled) : 0;
-      CommitRows(request, sampled.subspan(first, accepted), first, events);
+      CommitRows(request, sequence.num_rows, sampled.subspan(first, accepted), first, events);
     }
-    request.set_scheduled_rows(0);
     first += sequence.num_samples;
-    if (request.state() == RequestState::kFinished) {  // now, or cancelled meanwhile
-      Retire(request);
-    }
+    RetireIfDone(request);  // it ended now or meanwhile
   }
-  in_flight_.clear();
   return events;
 }
 
-void Scheduler::CommitRows(Request& request, std::span<const SampledToken> accepted, size_t first,
-                           std::vector<TokenEvent>& events) {
+void Scheduler::CommitRows(Request& request, int32_t rows, std::span<const SampledToken> accepted,
+                           size_t first, std::vector<TokenEvent>& events) {
   const auto drafts = static_cast<int32_t>(request.drafts().size());
-  const int32_t before = request.computed();
+  const int32_t before = request.confirmed();
   request.SetDrafts({});
-  request.Advance(request.scheduled_rows() - drafts);
+  if (request.computed() == before) {  // its outcome was not assumed
+    request.Assume(rows - drafts, static_cast<int32_t>(first));
+  }
+  request.Confirm();
   for (size_t i = 0; i < accepted.size(); ++i) {
     if (i > 0) {
       request.Advance(1);  // the draft, now its last token, is computed
@@ -74,17 +73,23 @@ void Scheduler::PublishPages(const Request& request, int32_t new_rows) {
 }
 
 std::vector<TokenEvent> Scheduler::Abandon(const Step& step) {
-  EndStep(step);
   std::vector<TokenEvent> events;
-  for (Request* request : in_flight_) {
-    request->set_scheduled_rows(0);
+  for (Request* request : EndStep(step)) {
     if (request->state() != RequestState::kFinished) {
       request->Finish(FinishReason::kError);
       events.push_back(EventOf(*request));
     }
-    Retire(*request);
+    RetireIfDone(*request);
   }
-  in_flight_.clear();
+  if (!in_flight_.empty()) {
+    const std::vector<Request*> ahead = std::move(in_flight_.front().requests);
+    in_flight_.clear();
+    Withdraw(ahead);
+    for (Request* request : ahead) {
+      request->LeaveStep();
+      RetireIfDone(*request);
+    }
+  }
   return events;
 }
 
@@ -109,20 +114,28 @@ std::vector<TokenEvent> Scheduler::Reset() {
   running_.clear();
   blocked_.reset();
   in_flight_.clear();
-  step_in_flight_ = false;
   requests_.clear();
   cache_.Reset();
   return events;
 }
 
-void Scheduler::EndStep(const Step& step) {
-  QUIRE_CHECK(step_in_flight_) << "step " << step.serial << " ends twice";
-  QUIRE_CHECK_EQ(step.serial, serial_);
-  step_in_flight_ = false;
+std::vector<Request*> Scheduler::EndStep(const Step& step) {
+  QUIRE_CHECK(!in_flight_.empty()) << "step " << step.serial << " ends twice";
+  QUIRE_CHECK_EQ(step.serial, in_flight_.front().serial);
+  const std::vector<Request*> requests = std::move(in_flight_.front().requests);
+  in_flight_.pop_front();
+  for (Request* request : requests) {
+    request->LeaveStep();
+  }
+  ++totals_.steps;
+  totals_.computed_rows += step.batch.num_tokens();
+  return requests;
 }
 
-void Scheduler::Retire(Request& request) {
-  QUIRE_CHECK(request.state() == RequestState::kFinished);
+void Scheduler::RetireIfDone(Request& request) {
+  if (request.state() != RequestState::kFinished || request.steps_in_flight() > 0) {
+    return;
+  }
   if (request.has_sequence()) {
     LeaveRunning(request);
     ReleaseFollowers(request);

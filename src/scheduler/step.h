@@ -25,10 +25,17 @@ struct Step {
     int32_t num_samples = 0;  // tokens drawn behind its last rows; 1 + its drafts
   };
 
-  uint64_t serial = 0;           // 1 for a scheduler's first step
+  // A decode row whose token the step before it draws.
+  struct UnknownToken {
+    int32_t sequence = 0;  // whose only row it is
+    int32_t sample = 0;    // of the step before
+  };
+
+  uint64_t serial = 0;           // ascending, 1 for a scheduler's first step
   std::vector<PageCopy> copies;  // to be done before its batch runs
   Batch batch;
   std::vector<Sequence> sequences;        // [B]
+  std::vector<UnknownToken> unknown;      // of a step formed ahead; kUnknownToken in the batch
   std::vector<SamplingParams> sampling;   // [R]
   std::vector<int64_t> sample_positions;  // [R] tokens drawn before: the draw's counter
   // [R] the tokens before each draw, for penalties; valid until the step's Commit.

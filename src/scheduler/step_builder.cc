@@ -40,6 +40,10 @@ void StepBuilder::Add(const Request& request, const PageTable& table, int32_t ro
   batch.max_pages = std::max(batch.max_pages, static_cast<int32_t>(table.pages().size()));
   tables_.push_back(&table);
 
+  if (const std::optional<int32_t> sample = request.unknown_sample()) {
+    const auto sequence = static_cast<int32_t>(step_.sequences.size());
+    step_.unknown.push_back({.sequence = sequence, .sample = *sample});
+  }
   const int32_t samples = std::max(0, rows - request.remaining() + 1);
   step_.sequences.push_back(
       {.id = request.id(), .first_row = first_row, .num_rows = rows, .num_samples = samples});

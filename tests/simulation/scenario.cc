@@ -123,6 +123,7 @@ Scenario ScenarioOf(uint64_t seed) {
     s.tier_failure_rate = dice.Chance(0.5) ? 0 : dice.Real(0.2);
   }
   s.monotony = dice.Chance(0.5) ? 0 : 0.5 + dice.Real(0.5);
+  s.overlaps = dice.Chance(0.5);
   return s;
 }
 

@@ -31,6 +31,7 @@ struct Scenario {
   KvCacheOptions cache;
   SchedulerConfig scheduler;
   bool speculates = false;
+  bool overlaps = false;  // steps are formed while others are in flight
   int32_t vocabulary = 0;
   int32_t num_requests = 0;
   int32_t longest_prompt = 0;

@@ -30,6 +30,8 @@ void Print(const Outcome& total) {
       {"cancelled in flight", total.cancelled_in_flight},
       {"refused", total.refused},
       {"failed steps", total.failed_steps},
+      {"steps ahead", total.steps_ahead},
+      {"wasted rows", total.wasted_rows},
       {"preemptions", total.preemptions},
       {"became due", total.became_due},
       {"drafted", total.drafted},
@@ -67,6 +69,8 @@ TEST(SchedulerSimulation, EveryRequestAnswersAsIfAlone) {
   EXPECT_GT(result.total.cancelled_in_flight, share);
   EXPECT_GT(result.total.refused, 10 * share);
   EXPECT_GT(result.total.failed_steps, share);
+  EXPECT_GT(result.total.steps_ahead, 100 * share);
+  EXPECT_GT(result.total.wasted_rows, share);
   EXPECT_GT(result.total.preemptions, share / 2);
   EXPECT_GT(result.total.became_due, share);
   EXPECT_GT(result.total.drafted, 10 * share);

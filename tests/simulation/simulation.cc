@@ -35,6 +35,8 @@ void Outcome::Add(const Outcome& other) {
   cancelled_in_flight += other.cancelled_in_flight;
   refused += other.refused;
   failed_steps += other.failed_steps;
+  steps_ahead += other.steps_ahead;
+  wasted_rows += other.wasted_rows;
   preemptions += other.preemptions;
   became_due += other.became_due;
   drafted += other.drafted;
@@ -70,13 +72,19 @@ Outcome Simulation::Run() {
         !tiers.ok() && scenario().tier_failure_rate == 0) {
       Fail(tiers.message());
     }
-    const std::optional<Step> step = scheduler_.Schedule(now_ms_);
-    if (step.has_value() == live_.empty()) {
-      Fail(StrCat(live_.size(), " requests are live, but a step was ", step ? "" : "not ",
-                  "scheduled"));
+    if (!in_flight_) {
+      std::optional<Step> step = scheduler_.Schedule(now_ms_);
+      if (step.has_value() == live_.empty()) {
+        Fail(StrCat(live_.size(), " requests are live, but a step was ", step ? "" : "not ",
+                    "scheduled"));
+      }
+      if (step) {
+        CheckStep(*step, false);
+        Start(*std::move(step));
+      }
     }
-    if (step) {
-      RunStep(*step);
+    if (in_flight_) {
+      EndStep();
     } else {
       ArriveAndCancel(true);
     }
@@ -87,7 +95,7 @@ Outcome Simulation::Run() {
     now_ms_ += workload_.MsOf(step_++);
   }
   const KvCacheStats stats = cache_.stats();
-  if (live_.empty() && stats.owned_pages != 0) {
+  if (scheduler_.idle() && stats.owned_pages != 0) {
     Fail(StrCat("at the end ", stats.owned_pages, " pages are owned"));
   }
   outcome_.preemptions = scheduler_.stats().preemptions;
@@ -157,17 +165,58 @@ bool Simulation::ShouldBeRefused(const RequestSpec& spec) const {
          scheduler_.num_waiting() >= config.max_waiting;
 }
 
-void Simulation::RunStep(const Step& step) {
-  CheckStep(step);
+void Simulation::Start(Step step) {
+  in_flight_.emplace(Started{.step = std::move(step), .sampled = std::nullopt});
+  if (!workload_.RunsLate(step_)) {
+    SampledOf(*in_flight_);
+  }
+}
+
+const std::vector<SampledToken>& Simulation::SampledOf(Started& started) {
+  if (!started.sampled) {
+    model_.Copy(started.step.copies);
+    started.sampled = model_.Run(started.step);
+  }
+  return *started.sampled;
+}
+
+std::optional<Step> Simulation::FormAhead() {
+  std::optional<Step> ahead = scheduler_.ScheduleAhead(in_flight_->step, now_ms_);
+  if (ahead) {
+    ++outcome_.steps_ahead;
+    for (const Step::Sequence& sequence : ahead->sequences) {
+      if (!live_.contains(static_cast<int32_t>(sequence.id))) {
+        Fail(StrCat("request ", sequence.id, " has ended and is in a step ahead"));
+      }
+    }
+  }
+  CheckState();
+  return ahead;
+}
+
+// The step in flight ends; one that is formed ahead is started before it is committed.
+void Simulation::EndStep() {
   ++outcome_.steps;
+  std::optional<Step> ahead = workload_.Overlaps(step_) ? FormAhead() : std::nullopt;
   const auto live = static_cast<int64_t>(live_.size());
   ArriveAndCancel(true);
   outcome_.cancelled_in_flight += live > static_cast<int64_t>(live_.size()) ? 1 : 0;
+  Started ended = *std::exchange(in_flight_, std::nullopt);
   if (workload_.Fails(step_)) {
-    return Abandon(step);
+    return Abandon(ended.step);
   }
-  model_.Copy(step.copies);
-  const std::vector<SampledToken> sampled = model_.Run(step);
+  const std::vector<SampledToken>& sampled = SampledOf(ended);
+  if (ahead) {
+    scheduler_.FillTokens(*ahead, sampled);
+    Start(*std::move(ahead));
+  }
+  Commit(ended.step, sampled);
+  if (in_flight_) {
+    CheckStep(in_flight_->step, true);
+  }
+}
+
+void Simulation::Commit(const Step& step, const std::vector<SampledToken>& sampled) {
   for (const TokenEvent& event : scheduler_.Commit(step, sampled)) {
     if (event.token && event.token->token != sampled[event.sample].token) {
       Fail(StrCat("an event of request ", event.id, " names the wrong row"));
@@ -194,6 +243,7 @@ void Simulation::Violate() {
     Fail("a sequence that never was is released unnoticed");
   }
   CheckState();  // it has no effect but to be known
+  in_flight_.reset();
   for (const TokenEvent& event : scheduler_.Reset()) {
     if (event.finish_reason != FinishReason::kError || event.token ||
         live_.erase(static_cast<int32_t>(event.id)) != 1) {

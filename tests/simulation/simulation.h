@@ -25,6 +25,8 @@ struct Outcome {
   int64_t cancelled_in_flight = 0;
   int64_t refused = 0;
   int64_t failed_steps = 0;
+  int64_t steps_ahead = 0;  // formed while another was in flight
+  int64_t wasted_rows = 0;  // of these, of requests that had ended
   int64_t preemptions = 0;
   int64_t became_due = 0;  // requests that waited until they were due
   int64_t drafted = 0;
@@ -63,10 +65,20 @@ class Simulation {
   void Arrive(int32_t number);
   void Cancel(int32_t number);
   bool ShouldBeRefused(const RequestSpec& spec) const;
-  void RunStep(const Step& step);
+  // A step in flight, and what it drew once it has run.
+  struct Started {
+    Step step;
+    std::optional<std::vector<SampledToken>> sampled;
+  };
+  void Start(Step step);
+  const std::vector<SampledToken>& SampledOf(Started& started);
+  std::optional<Step> FormAhead();
+  void EndStep();
+  void Commit(const Step& step, const std::vector<SampledToken>& sampled);
   void Abandon(const Step& step);
   void Violate();
-  void CheckStep(const Step& step);
+  // A step formed ahead may have rows of requests that have ended since.
+  void CheckStep(const Step& step, bool ahead);
   bool RowsAreRight(const Step& step, int32_t b, size_t first_sample) const;
   void CheckWrites(const Batch& batch);
   void CheckEvent(const TokenEvent& event);
@@ -87,6 +99,7 @@ class Simulation {
   std::multimap<Moment, int32_t>::const_iterator next_cancel_;
   std::map<int32_t, std::vector<int32_t>> histories_;  // prompt and tokens received, by number
   std::map<int32_t, Expected> live_;
+  std::optional<Started> in_flight_;
   std::vector<int32_t> writer_of_page_;  // in the step being checked
   int64_t step_ = 0;                     // of the clock; idle ones included
   int64_t now_ms_ = 0;

@@ -5,7 +5,7 @@
 
 namespace quire {
 
-void Simulation::CheckStep(const Step& step) {
+void Simulation::CheckStep(const Step& step, bool ahead) {
   const Batch& batch = step.batch;
   const auto num_sequences = static_cast<int32_t>(step.sequences.size());
   const size_t samples = batch.logit_rows.size();
@@ -19,8 +19,10 @@ void Simulation::CheckStep(const Step& step) {
   size_t first_sample = 0;
   for (int32_t b = 0; b < num_sequences; ++b) {
     const Step::Sequence& sequence = step.sequences[b];
-    if (!live_.contains(static_cast<int32_t>(sequence.id)) ||
-        !RowsAreRight(step, b, first_sample)) {
+    const bool live = live_.contains(static_cast<int32_t>(sequence.id));
+    if (ahead && !live) {
+      ++outcome_.wasted_rows;
+    } else if (!live || !RowsAreRight(step, b, first_sample)) {
       Fail(StrCat("the rows of request ", sequence.id, " are wrong"));
       return;
     }
@@ -56,7 +58,8 @@ bool Simulation::RowsAreRight(const Step& step, int32_t b, size_t first_sample) 
         step.sample_positions[first_sample + i] != drawn ||
         static_cast<int32_t>(seen.prompt.size()) != expected.num_prompt ||
         static_cast<int32_t>(seen.output.size()) != drawn ||
-        (drawn > 0 && seen.output.back() != batch.tokens[row])) {
+        (drawn > 0 && seen.output.back() != batch.tokens[row]) ||
+        (samples == 1 && drawn > 0 && seen.output.back() != history.back())) {
       return false;
     }
   }

@@ -8,7 +8,7 @@ namespace quire {
 
 namespace {
 
-enum About : uint64_t { kTimes, kSpec, kPrompt, kFailures, kClock, kViolations };
+enum About : uint64_t { kTimes, kSpec, kPrompt, kFailures, kClock, kViolations, kOverlap, kLate };
 
 }  // namespace
 
@@ -82,6 +82,14 @@ bool Workload::Fails(int64_t step) const {
 bool Workload::Violates(int64_t step) const {
   return Dice(case_.seed, kViolations, static_cast<uint64_t>(step))
       .Chance(scenario_.violation_rate);
+}
+
+bool Workload::Overlaps(int64_t step) const {
+  return scenario_.overlaps && Dice(case_.seed, kOverlap, static_cast<uint64_t>(step)).Chance(0.9);
+}
+
+bool Workload::RunsLate(int64_t step) const {
+  return Dice(case_.seed, kLate, static_cast<uint64_t>(step)).Chance(0.7);
 }
 
 int64_t Workload::MsOf(int64_t step) const {
