@@ -20,6 +20,7 @@ struct Round {
   double decode_tok_s = 0;    // tokens of all streams / time, over steps that only decode
   double first_token_ms = 0;  // until the first stream's first token
   double step_ms = 0;         // median decode step
+  double host_us = 0;         // of these, median without the device's work
 };
 
 double Median(std::vector<double> values) {
@@ -87,6 +88,7 @@ class Bench {
     const uint64_t prompt_before = engine_.stats().prompt_tokens;
     const int64_t start_ns = clock_.NowNs();
     std::vector<double> steps_ms;
+    std::vector<double> hosts_us;
     double decode_seconds = 0;
     double decode_tokens = 0;
     while (engine_.HasWork()) {
@@ -105,10 +107,12 @@ class Bench {
         decode_seconds += static_cast<double>(now_ns - step_ns) * 1e-9;
         decode_tokens += static_cast<double>(events_.size());
         steps_ms.push_back(static_cast<double>(now_ns - step_ns) * 1e-6);
+        hosts_us.push_back(engine_.stats().step_host_seconds.last * 1e6);
       }
     }
     round.decode_tok_s = decode_seconds > 0 ? decode_tokens / decode_seconds : 0;
     round.step_ms = Median(steps_ms);
+    round.host_us = Median(hosts_us);
     return round;
   }
 
@@ -220,6 +224,9 @@ void Print(const std::vector<Round>& rounds, const Engine& engine, const BenchOp
   out["decode_tok_s"] = MedianOf(rounds, &Round::decode_tok_s);
   out["first_token_ms"] = MedianOf(rounds, &Round::first_token_ms);
   out["decode_step_ms"] = MedianOf(rounds, &Round::step_ms);
+  out["host_us_per_step"] = MedianOf(rounds, &Round::host_us);
+  out["host_of_step"] =
+      out["host_us_per_step"].get<double>() * 1e-3 / out["decode_step_ms"].get<double>();
   AddRoofline(out, engine.runner(), options);
   if (options.json) {
     std::printf("%s\n", out.dump().c_str());

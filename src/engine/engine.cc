@@ -5,7 +5,6 @@
 #include "base/log.h"
 #include "kv_cache/disk_page_store.h"
 #include "kv_cache/host_page_store.h"
-#include "ops/topk_topp_sampling/topk_topp_sampling.h"
 #include "platform/open_device.h"
 #include "scheduler/ngram_draft_source.h"
 
@@ -14,28 +13,6 @@ namespace quire {
 namespace {
 
 constexpr int64_t kNsPerMs = 1'000'000;
-
-EngineEvent ErrorEvent(uint64_t request_id, Status error) {
-  EngineEvent event;
-  event.request_id = request_id;
-  event.finished = true;
-  event.reason = FinishReason::kError;
-  event.error = std::move(error);
-  return event;
-}
-
-EngineEvent ToEngineEvent(TokenEvent&& from) {
-  EngineEvent event;
-  event.request_id = from.id;
-  event.has_token = from.token.has_value();
-  if (from.token.has_value()) {
-    event.sampled = *std::move(from.token);
-  }
-  event.finished = from.finish_reason.has_value();
-  event.reason = from.finish_reason.value_or(FinishReason::kStop);
-  event.cached_tokens = from.cached_prompt_tokens;
-  return event;
-}
 
 }  // namespace
 
@@ -60,7 +37,16 @@ Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options) {
   const auto end_ids = info.tokenizer->end_of_generation_ids();
   info.stop_token_ids.assign(end_ids.begin(), end_ids.end());
   QUIRE_RETURN_IF_ERROR(engine->CreateScheduler());
+  const bool host = engine->runner_->context().stream.device().place().IsHost();
+  engine->overlap_ = options.overlap.value_or(!host);
   return engine;
+}
+
+Engine::~Engine() {
+  if (in_flight_) {
+    std::vector<EngineEvent> nobody;
+    static_cast<void>(Wait(*in_flight_, nobody));
+  }
 }
 
 Status Engine::CreateScheduler() {
@@ -145,119 +131,6 @@ bool Engine::HasWork() const {
   return !scheduler_->idle();
 }
 
-void Engine::Step(std::vector<EngineEvent>& events) {
-  const int64_t start_ns = clock_.NowNs();
-  if (const Status status = cache_->PollTiers(); !status.ok()) {
-    LogWarning(status.message());
-  }
-  const std::optional<quire::Step> step = scheduler_->Schedule(start_ns / kNsPerMs);
-  if (!step.has_value()) {
-    ResetIfBroken(events);
-    return;
-  }
-  const auto sampled = RunAndSample(*step, events);
-  if (sampled.ok()) {
-    CommitStep(*step, *sampled, events);
-  } else {
-    Abandon(*step, sampled.status(), events);
-  }
-  ResetIfBroken(events);
-  last_step_seconds_ = static_cast<double>(clock_.NowNs() - start_ns) * 1e-9;
-}
-
-void Engine::CommitStep(const quire::Step& step, const Sampled& sampled,
-                        std::vector<EngineEvent>& events) {
-  CountRows(step);
-  for (TokenEvent& event : scheduler_->Commit(step, sampled.tokens)) {
-    ++generated_tokens_;
-    if (options_.on_logits) {
-      const auto row = static_cast<size_t>(event.sample) * sampled.vocabulary;
-      options_.on_logits(event.id, event.num_generated - 1,
-                         {sampled.logits + row, sampled.vocabulary});
-    }
-    events.push_back(ToEngineEvent(std::move(event)));
-  }
-}
-
-void Engine::ResetIfBroken(std::vector<EngineEvent>& events) {
-  const Status health = cache_->health();
-  if (health.ok()) {
-    return;
-  }
-  LogError(StrCat("the kv cache is reset: ", health.message()));
-  for (const TokenEvent& event : scheduler_->Reset()) {
-    events.push_back(ErrorEvent(event.id, health));
-  }
-}
-
-Result<Engine::Sampled> Engine::RunAndSample(const quire::Step& step,
-                                             std::vector<EngineEvent>& events) {
-  QUIRE_RETURN_IF_ERROR(runner_->CopyPages(step.copies));
-  QUIRE_ASSIGN_OR_RETURN(const TensorView logits, runner_->Run(step.batch));
-  Sampled sampled = {.tokens = std::vector<SampledToken>(step.sampling.size()),
-                     .logits = logits.as<float>(),
-                     .vocabulary = static_cast<size_t>(logits.dim(1))};
-  const Status all =
-      ops::topk_topp_sampling::Run(runner_->context(), {.logits = logits,
-                                                        .params = step.sampling,
-                                                        .positions = step.sample_positions,
-                                                        .history = step.history,
-                                                        .out = sampled.tokens});
-  if (all.ok()) {
-    return sampled;
-  }
-  // A row that cannot be sampled ends its own request only, and none if it is that of a draft
-  // behind a wrong one.
-  size_t first = 0;
-  for (const quire::Step::Sequence& sequence : step.sequences) {
-    const auto count = static_cast<size_t>(sequence.num_samples);
-    for (size_t row = first; row < first + count; ++row) {
-      if (row - first >=
-          static_cast<size_t>(AcceptedSamples(step, sequence, first, sampled.tokens))) {
-        break;
-      }
-      const Status status = Sample(step, logits, row, std::span(sampled.tokens).subspan(row, 1));
-      if (!status.ok() && scheduler_->Cancel(sequence.id)) {
-        LogError(StrCat("request ", sequence.id, ": ", status.message()));
-        events.push_back(ErrorEvent(sequence.id, status));
-        break;
-      }
-    }
-    first += count;
-  }
-  return sampled;
-}
-
-Status Engine::Sample(const quire::Step& step, const TensorView& logits, size_t row,
-                      std::span<SampledToken> out) {
-  const auto index = static_cast<int64_t>(row);
-  return ops::topk_topp_sampling::Run(
-      runner_->context(), {.logits = logits.Rows(index, index + 1),
-                           .params = std::span(step.sampling).subspan(row, 1),
-                           .positions = std::span(step.sample_positions).subspan(row, 1),
-                           .history = std::span(step.history).subspan(row, 1),
-                           .out = out});
-}
-
-// The rows behind the first token drawn, drafts included, are decode; all others are prefill.
-void Engine::CountRows(const quire::Step& step) {
-  size_t first = 0;
-  for (const quire::Step::Sequence& sequence : step.sequences) {
-    const bool decodes =
-        sequence.num_rows == sequence.num_samples && step.sample_positions[first] > 0;
-    prompt_tokens_ += decodes ? 0 : static_cast<uint64_t>(sequence.num_rows);
-    first += static_cast<size_t>(sequence.num_samples);
-  }
-}
-
-void Engine::Abandon(const quire::Step& step, const Status& error,
-                     std::vector<EngineEvent>& events) {
-  LogError(StrCat("step ", step.serial, " failed: ", error.message()));
-  for (const TokenEvent& event : scheduler_->Abandon(step)) {
-    events.push_back(ErrorEvent(event.id, error));
-  }
-}
-
 EngineStats Engine::stats() const {
   const SchedulerStats scheduler = scheduler_->stats();
   const KvCacheStats cache = cache_->stats();
@@ -279,7 +152,9 @@ EngineStats Engine::stats() const {
   stats.pages_free = cache.free_pages;
   stats.pages_cached = cache.cached_pages;
   stats.pages_owned = cache.owned_pages;
-  stats.last_step_seconds = last_step_seconds_;
+  stats.step_seconds = times_.step;
+  stats.step_host_seconds = times_.host;
+  stats.step_gap_seconds = times_.gap;
   return stats;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -20,6 +21,9 @@ class Engine {
   // Loads the model, its tokenizer and chat template, and takes the KV memory. Errors: those of
   // GgufFile, Tokenizer and ModelRunner.
   static Result<std::unique_ptr<Engine>> Create(const EngineOptions& options);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
 
   const ModelInfo& model() const { return model_; }
   const ModelRunner& runner() const { return *runner_; }
@@ -34,8 +38,9 @@ class Engine {
   // Whether a step would do anything.
   bool HasWork() const;
 
-  // Runs one step and appends what came of it. A step that fails ends its requests with the error
-  // and leaves all others, and the engine, alive.
+  // Ends a step, one that it starts itself if none is in flight, and appends what came of it. With
+  // overlap the next one is started before this one's tokens are counted, events and all. A step
+  // that fails ends its requests with the error and leaves all others, and the engine, alive.
   void Step(std::vector<EngineEvent>& events);
 
   EngineStats stats() const;
@@ -44,18 +49,34 @@ class Engine {
   Engine() = default;
   Status CreateScheduler();
   Result<std::vector<std::unique_ptr<PageTier>>> CreateTiers();
-  struct Sampled {
-    std::vector<SampledToken> tokens;  // [R]
-    const float* logits;               // [R, vocabulary], until the next step
-    size_t vocabulary;
+  // A step that was started, and what comes of it.
+  struct StepInFlight {
+    quire::Step step;
+    Status run = {};                        // of its copies and its forward pass
+    Status sample = {};                     // of the draws of all rows
+    std::vector<SampledToken> tokens = {};  // [R]
+    TensorView logits = {};                 // [R, V], until the next Launch
+    std::vector<float> kept_logits = {};    // for options_.on_logits
   };
-  Result<Sampled> RunAndSample(const quire::Step& step, std::vector<EngineEvent>& events);
-  Status Sample(const quire::Step& step, const TensorView& logits, size_t row,
-                std::span<SampledToken> out);
+  struct Times {
+    StepTime step;
+    StepTime host;
+    StepTime gap;
+  };
+
+  // Waits for the step in flight, starts the next if that can be formed ahead, commits.
+  void EndStep(int64_t now_ms, std::vector<EngineEvent>& events);
+  // Starts the copies, the forward pass and the draws of a step. Its errors are Wait's.
+  StepInFlight Launch(quire::Step step);
+  // Returns when the step has run: its tokens are there. Errors: those of the forward pass; a row
+  // that cannot be drawn ends its own request only.
+  Status Wait(StepInFlight& running, std::vector<EngineEvent>& events);
+  Status RunAndSample(StepInFlight& running);
+  void SampleEachRow(StepInFlight& running, std::vector<EngineEvent>& events);
+  Status SampleRow(StepInFlight& running, size_t row);
   void CountRows(const quire::Step& step);
   void Abandon(const quire::Step& step, const Status& error, std::vector<EngineEvent>& events);
-  void CommitStep(const quire::Step& step, const Sampled& sampled,
-                  std::vector<EngineEvent>& events);
+  void CommitStep(const StepInFlight& ended, std::vector<EngineEvent>& events);
   // Starts over with an empty cache if a rule of the cache was broken: better than to serve one
   // request another's keys, or none.
   void ResetIfBroken(std::vector<EngineEvent>& events);
@@ -69,7 +90,11 @@ class Engine {
   std::unique_ptr<Scheduler> scheduler_;
   uint64_t prompt_tokens_ = 0;
   uint64_t generated_tokens_ = 0;
-  double last_step_seconds_ = 0;
+  bool overlap_ = false;
+  std::optional<StepInFlight> in_flight_;
+  std::optional<int64_t> device_end_ns_;  // of the last step; none after a pause
+  int64_t device_ns_ = 0;                 // of the Step under way, in Launch and Wait
+  Times times_;
 };
 
 }  // namespace quire

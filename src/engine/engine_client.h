@@ -39,6 +39,17 @@ struct ModelInfo {
 
 enum class EngineState { kLoading, kReady, kFailed, kDraining, kStopped };
 
+// Seconds of the last step and of all steps.
+struct StepTime {
+  double last = 0;
+  double total = 0;
+
+  void Add(double seconds) {
+    last = seconds;
+    total += seconds;
+  }
+};
+
 // Counters and gauges since the start, for /metrics. A snapshot: fields may be of neighbouring
 // steps.
 struct EngineStats {
@@ -59,7 +70,12 @@ struct EngineStats {
   int64_t pages_free = 0;
   int64_t pages_cached = 0;
   int64_t pages_owned = 0;
-  double last_step_seconds = 0;
+  StepTime step_seconds;
+  // Of these, not spent in starting the device's work and waiting for it: forming the step,
+  // committing it, making its events.
+  StepTime step_host_seconds;
+  // From the end of one step's device work to the start of the next one's: the device does nothing.
+  StepTime step_gap_seconds;
 };
 
 // Calls come from one frontend thread, except where a comment says "any thread".

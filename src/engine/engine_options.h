@@ -50,6 +50,9 @@ struct EngineOptions {
   int32_t max_waiting = 1024;     // requests in the queue
   QueuePolicy queue_policy = QueuePolicy::kArrival;
   SpeculativeMethod speculative = SpeculativeMethod::kOff;
+  // A step is formed while another runs. Answers are the same. Empty = where the device works
+  // beside the host, which the CPU does not.
+  std::optional<bool> overlap;
 
   // Called on the engine's thread with the share of the model loaded so far, 0 .. 1.
   std::function<void(double)> on_load_progress = [](double) {};

@@ -30,7 +30,8 @@ ClientMetric Value(MetricType type, double value, std::vector<Label> labels = {}
   return metric;
 }
 
-MetricFamily Single(const char* name, const char* help, MetricType type, double value) {
+MetricFamily Single(const std::string& name, const std::string& help, MetricType type,
+                    double value) {
   return {name, help, type, {Value(type, value)}};
 }
 
@@ -49,6 +50,14 @@ ClientMetric Distribution(const Histogram& histogram, std::vector<Label> labels 
   return metric;
 }
 
+void AddStepTime(const std::string& name, const std::string& what, const StepTime& time,
+                 std::vector<MetricFamily>& families) {
+  families.push_back(Single("quire_last_" + name + "_seconds", what + " the last step",
+                            MetricType::Gauge, time.last));
+  families.push_back(Single("quire_" + name + "_seconds_total", what + " all steps",
+                            MetricType::Counter, time.total));
+}
+
 void AddEngineFamilies(const EngineStats& stats, std::vector<MetricFamily>& families) {
   constexpr auto kCounter = MetricType::Counter;
   constexpr auto kGauge = MetricType::Gauge;
@@ -65,8 +74,10 @@ void AddEngineFamilies(const EngineStats& stats, std::vector<MetricFamily>& fami
         Value(kGauge, static_cast<double>(stats.pages_owned), {{"state", "owned"}})}});
   families.push_back(Single("quire_kv_pages_capacity", "All pages of the key/value cache", kGauge,
                             static_cast<double>(stats.pages_total)));
-  families.push_back(Single("quire_last_step_seconds", "Duration of the last forward pass", kGauge,
-                            stats.last_step_seconds));
+  AddStepTime("step", "Duration of", stats.step_seconds, families);
+  AddStepTime("step_host", "Time to form, commit and answer, without the device's work, of",
+              stats.step_host_seconds, families);
+  AddStepTime("step_gap", "Time without device work before", stats.step_gap_seconds, families);
   const std::pair<std::pair<const char*, const char*>, uint64_t> counters[] = {
       {{"quire_engine_steps_total", "Forward passes"}, stats.steps},
       {{"quire_prompt_tokens_total", "Prompt tokens computed, cached ones not counted"},

@@ -66,6 +66,7 @@ EngineOptions OptionsOf(const ExactnessPlan& plan, const std::string& model_path
   }
   options.speculative = plan.speculative;
   options.queue_policy = plan.queue_policy;
+  options.overlap = plan.overlap;
   return options;
 }
 
@@ -96,7 +97,7 @@ std::string Describe(const ExactnessPlan& plan) {
       ", budget ", plan.step_token_budget, ", running ", plan.max_running, ", kv tokens ",
       plan.kv_tokens, ", prefix cache ", plan.prefix_cache, ", tiers ", plan.tiers, ", salted ",
       plan.salted, ", speculative ", plan.speculative == SpeculativeMethod::kNgram, ", policy ",
-      static_cast<int>(plan.queue_policy), ", requests");
+      static_cast<int>(plan.queue_policy), ", overlap ", plan.overlap, ", requests");
   for (const ExactnessPlan::Arrival& arrival : plan.arrivals) {
     text += StrCat(" ", arrival.request, "@", arrival.step);
   }
@@ -176,6 +177,7 @@ ExactnessPlan Workload::DrawPlan(std::mt19937_64& random) const {
   plan.salted = Draw(random, 0, 3) == 0;
   plan.speculative = Draw(random, 0, 1) == 0 ? SpeculativeMethod::kOff : SpeculativeMethod::kNgram;
   plan.queue_policy = static_cast<QueuePolicy>(Draw(random, 0, 2));
+  plan.overlap = Draw(random, 0, 1) == 0;
   const int64_t count = Draw(random, 2, 16);
   for (int64_t i = 0; i < count; ++i) {
     const bool repeat = i > 0 && Draw(random, 0, 3) == 0;

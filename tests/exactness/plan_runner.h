@@ -32,6 +32,7 @@ struct ExactnessPlan {
   bool salted = false;  // requests of even and odd number share nothing
   SpeculativeMethod speculative = SpeculativeMethod::kOff;
   QueuePolicy queue_policy = QueuePolicy::kArrival;
+  bool overlap = false;  // steps are formed while others run
   struct Arrival {
     size_t request = 0;  // index into the workload
     int32_t step = 0;
