@@ -49,9 +49,8 @@ KvCache::KvCache(const KvCacheOptions& options, std::vector<std::unique_ptr<Page
 }
 
 const KvCache::Sequence* KvCache::Find(KvSequenceId id) const {
-  const auto it = sequences_.find(id);
-  if (it != sequences_.end()) {
-    return &it->second;
+  if (const Sequence* sequence = sequences_.Find(id)) {
+    return sequence;
   }
   violations_.Report("kv sequence ", id, " is used after it was released or was never started");
   return nullptr;
@@ -116,11 +115,10 @@ KvCache::Sequence KvCache::Begin(std::span<const int32_t> tokens,
 KvCache::Started KvCache::StartSequence(std::span<const int32_t> tokens,
                                         const KvSequenceOptions& options) {
   Sequence sequence = Begin(Matchable(tokens, options.cache_salt), options);
-  const Started started{next_id_++, sequence.table.length()};
+  const int32_t matched = sequence.table.length();
   totals_.queried_tokens += static_cast<int64_t>(tokens.size());
-  totals_.hit_tokens += started.matched;
-  sequences_.emplace(started.id, std::move(sequence));
-  return started;
+  totals_.hit_tokens += matched;
+  return {sequences_.Add(std::move(sequence)), matched};
 }
 
 KvSequenceId KvCache::Fork(KvSequenceId id) {
@@ -135,8 +133,7 @@ KvSequenceId KvCache::Fork(KvSequenceId id) {
     return 0;
   }
   tree_.Lock(fork.node);
-  sequences_.emplace(next_id_, std::move(fork));
-  return next_id_++;
+  return sequences_.Add(std::move(fork));
 }
 
 void KvCache::LetGo(std::span<const int32_t> evicted) {
@@ -315,7 +312,7 @@ void KvCache::Release(KvSequenceId id) {
   Sequence* sequence = Find(id);
   if (sequence != nullptr) {
     End(*sequence);
-    sequences_.erase(id);
+    sequences_.Remove(id);
   }
 }
 
@@ -331,7 +328,7 @@ void KvCache::Reset() {
   pool_ = PagePool(options_.num_pages);
   tree_ = NewTree(options_);
   tree_.AdvanceTo(now_);
-  sequences_.clear();
+  sequences_.Clear();
   pins_ = SessionPins(page_size(), options_.max_pinned_pages);
   copies_.clear();
   violations_ = {};

@@ -16,6 +16,7 @@
 #include "kv_cache/page_table.h"
 #include "kv_cache/page_tier.h"
 #include "kv_cache/prefix_tree.h"
+#include "kv_cache/sequence_slots.h"
 #include "kv_cache/session_pins.h"
 #include "kv_cache/violations.h"
 
@@ -63,9 +64,6 @@ struct KvSequenceOptions {
   int32_t priority = 0;
   int64_t ttl = 0;
 };
-
-// Names a sequence between StartSequence and Release; never used twice, never 0.
-using KvSequenceId = int64_t;
 
 // Page tables over one pool, and a prefix tree that keeps whole computed pages for whoever comes
 // with the same tokens. Holds no KV itself. The caller computes KV into the slots of Table() and
@@ -168,7 +166,7 @@ class KvCache {
 
   // The table of an unknown sequence is empty.
   const PageTable& Table(KvSequenceId id) const;
-  int32_t num_sequences() const { return static_cast<int32_t>(sequences_.size()); }
+  int32_t num_sequences() const { return sequences_.size(); }
   KvCacheStats stats() const;
 
   // OK, or internal: the first rule broken since the last Reset, by the caller or by the cache.
@@ -185,7 +183,7 @@ class KvCache {
  private:
   struct Sequence {
     KvSequenceOptions options;
-    PageTable table;
+    PageTable table{1};
     PrefixTree::NodeId node = PrefixTree::kRoot;  // where its published pages end; locked
     int32_t published_pages = 0;
   };
@@ -252,7 +250,7 @@ class KvCache {
   KvCacheOptions options_;
   PagePool pool_;
   PrefixTree tree_;
-  std::map<KvSequenceId, Sequence> sequences_;
+  SequenceSlots<Sequence> sequences_;
   SessionPins pins_;
   std::vector<std::unique_ptr<PageTier>> tiers_;
   std::vector<PageKey> keys_;                   // with tiers: of the pages in the tree
@@ -261,7 +259,6 @@ class KvCache {
   std::map<int32_t, PageKey> arriving_;         // page to arrival
   Status tier_status_;                          // of copies that ended outside of PollTiers
   std::map<int32_t, int32_t> copies_;           // not taken yet: destination, source
-  KvSequenceId next_id_ = 1;
   int64_t now_ = 0;
   KvCacheStats totals_;  // the counters since the start; its page counts are unused
   PageTable no_table_;

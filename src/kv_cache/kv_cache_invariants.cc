@@ -44,10 +44,12 @@ Status KvCache::CheckInvariants() const {
       ++owners[page];
     }
   };
-  for (const auto& [id, sequence] : sequences_) {
-    QUIRE_RETURN_IF_ERROR(CheckSequence(id, sequence));
+  Status tables;
+  sequences_.ForEach([&](KvSequenceId id, const Sequence& sequence) {
+    tables = tables.ok() ? CheckSequence(id, sequence) : tables;
     count(sequence);
-  }
+  });
+  QUIRE_RETURN_IF_ERROR(tables);
   for (const auto& [key, arrival] : arrivals_) {
     QUIRE_RETURN_IF_ERROR(CheckSequence(0, arrival.sequence));
     count(arrival.sequence);

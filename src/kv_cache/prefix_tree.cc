@@ -202,6 +202,7 @@ std::vector<int32_t> PrefixTree::PathPages(NodeId node) const {
 PrefixTree::Position PrefixTree::Walk(NodeId from, uint64_t salt, std::span<const int32_t> tokens,
                                       std::vector<int32_t>& passed) const {
   Position position{from, static_cast<int32_t>(At(from).pages.size())};
+  passed.reserve(tokens.size() / static_cast<size_t>(page_size_));
   while (tokens.size() >= static_cast<size_t>(page_size_)) {
     const NodeId child = FindChild(position.node, salt, tokens.first(page_size_));
     if (child < 0) {
@@ -221,8 +222,9 @@ PrefixTree::Position PrefixTree::Walk(NodeId from, uint64_t salt, std::span<cons
 
 PrefixTree::NodeId PrefixTree::FindChild(NodeId parent, uint64_t salt,
                                          std::span<const int32_t> first_page) const {
-  const auto [begin, end] = children_.equal_range(IndexKey(parent, salt, first_page));
-  for (auto it = begin; it != end; ++it) {
+  const uint64_t key = IndexKey(parent, salt, first_page);
+  // Equal keys lie side by side. The range's end, which costs as much, is rarely needed.
+  for (auto it = children_.find(key); it != children_.end() && it->first == key; ++it) {
     const Node& child = At(it->second);
     if (child.parent == parent && child.salt == salt &&
         std::ranges::equal(FirstPage(child), first_page)) {
