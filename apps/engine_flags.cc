@@ -12,8 +12,10 @@ void AddCacheFlags(CLI::App& command, EngineOptions& options) {
                                                         {"f16", DType::kF16},
                                                         {"bf16", DType::kBF16},
                                                         {"f8e4m3", DType::kF8E4M3}};
-  static const std::map<std::string, EvictionKind> kEvictions = {{"lru", EvictionKind::kLru},
-                                                                 {"lfu", EvictionKind::kLfu}};
+  static const std::map<std::string, EvictionKind> kEvictions = {
+      {"lru", EvictionKind::kLru},
+      {"lfu", EvictionKind::kLfu},
+      {"priority", EvictionKind::kPriority}};
   command.add_option("--page-size", options.page_size, "tokens of a KV page: 1, 2, 4 ... 256")
       ->capture_default_str();
   command.add_option("--kv-type", options.kv_dtype, "element type of the KV cache")
@@ -30,8 +32,8 @@ void AddCacheFlags(CLI::App& command, EngineOptions& options) {
   command
       .add_option(
           "--eviction", options.eviction,
-          "which cached pages go first: lru (least recently used) or lfu (least often used, "
-          "with aging)")
+          "which cached pages go first: lru (least recently used), lfu (least often used, with "
+          "aging) or priority (of the requests of the lowest priority, see --scheduling-policy)")
       ->transform(CLI::CheckedTransformer(kEvictions))
       ->default_str("lru");
   command

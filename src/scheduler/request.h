@@ -78,6 +78,7 @@ class Request {
   const Rank& rank() const { return rank_; }
   const std::string& tenant() const { return spec_.tenant; }
   uint64_t cache_salt() const { return spec_.cache_salt; }
+  int32_t priority() const { return spec_.priority; }
   const SamplingParams& sampling() const { return spec_.sampling; }
   RequestState state() const { return state_; }
 

@@ -131,6 +131,7 @@ Step Scheduler::Form(Plan plan) {
 }
 
 Scheduler::Plan Scheduler::PlanRows(int64_t now_ms, bool ahead) {
+  cache_.AdvanceTo(now_ms);
   Plan plan;
   plan.ahead = ahead;
   PlanDecodes(plan);
@@ -186,8 +187,12 @@ void Scheduler::Admit(Plan& plan, int64_t now_ms) {
 
 void Scheduler::StartRequest(Request& request) {
   const bool first_start = request.state() == RequestState::kWaiting;
-  const KvCache::Started started =
-      cache_.StartSequence(request.tokens(), {.cache_salt = request.cache_salt()});
+  const bool priorities = config_.queue_policy != QueuePolicy::kArrival;
+  const int32_t above_lowest = priorities ? kLowestPriority - request.priority() : 0;
+  const KvCache::Started started = cache_.StartSequence(
+      request.tokens(), {.cache_salt = request.cache_salt(),
+                         .priority = above_lowest,
+                         .ttl = above_lowest * kAgingMs});  // as long as others make up for it
   request.Start(started.id, started.matched);
   if (first_start) {
     queue_->Charge(request, request.remaining());

@@ -183,5 +183,25 @@ TEST_F(SchedulerPolicyTest, ARequestThatEndsSoonMakesRoomForOneThatGrows) {
   EXPECT_EQ(RunStep().size(), 2u);
 }
 
+// Serves an urgent request and then another, of 3 pages each, and then one that needs 4 of the 6:
+// who has its pages evicted?
+TEST_F(SchedulerPolicyTest, WhatUrgentRequestsLeaveIsKeptLongerForAWhile) {
+  for (const int64_t later_ms : {int64_t{0}, (kLowestPriority + 10) * kAgingMs}) {
+    now_ms_ = 0;
+    Make({.queue_policy = QueuePolicy::kPriority},
+         {.page_size = 4, .num_pages = 6, .eviction = EvictionKind::kPriority});
+    Add(Spec(1, 12, 1), kHighestPriority);
+    RunStep();
+    Add(Spec(2, 12, 1));
+    RunStep();
+    now_ms_ = later_ms;
+    Add(Spec(3, 12, 1));
+    RunStep();
+    const bool expired = later_ms > 0;
+    EXPECT_EQ(cache_->Lookup(Spec(1, 13, 1).prompt).tokens, expired ? 0 : 12);
+    EXPECT_EQ(cache_->Lookup(Spec(2, 13, 1).prompt).tokens, expired ? 12 : 0);
+  }
+}
+
 }  // namespace
 }  // namespace quire
