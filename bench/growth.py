@@ -1,4 +1,5 @@
-"""How a decode step grows with streams, context and page size, as a page with charts.
+"""How a decode step grows with streams, context and page size, as a page with charts; and, by
+growth_runtime.py, how the work beside the model grows.
 
 `./dev bench growth` calls it with the paths it needs. Every point is `quire bench`; the points run
 in turn for several rounds, so that a noisy moment meets all, and medians are shown. Beside each
@@ -14,6 +15,7 @@ import pathlib
 import statistics
 import sys
 
+import growth_runtime
 import quire_bench
 from command import run
 from line_chart import Chart, Line, svg
@@ -47,7 +49,10 @@ def parse_arguments():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--max-context", type=int, help="shorter than the model's")
-    parser.add_argument("--out", default="docs/performance", help="folder of growth.md, growth.svg")
+    parser.add_argument(
+        "--benchmarks", required=True, help="folder of the benchmark programs of src/"
+    )
+    parser.add_argument("--out", default="docs/performance", help="folder of the pages and charts")
     return parser.parse_args()
 
 
@@ -188,6 +193,7 @@ def main():
     (folder / "growth.md").write_text("\n".join(lines) + "\n")
     all_charts = [chart for curve, points in measured for chart in charts(curve, points)]
     (folder / "growth.svg").write_text(svg(all_charts, columns=2))
+    lines += growth_runtime.write(arguments.benchmarks, arguments.rounds, folder)
     print("\n".join(lines))
 
 

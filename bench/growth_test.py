@@ -7,6 +7,8 @@ import tempfile
 import unittest
 
 import growth
+import growth_runtime
+import stand_in_benchmarks
 
 # A stand-in for quire: a step takes 1 ms a stream and 1 ms for every 1000 tokens of context.
 QUIRE = """#!{python}
@@ -60,9 +62,11 @@ class GrowthTest(unittest.TestCase):
             program = pathlib.Path(folder, "quire")
             program.write_text(QUIRE.format(python=sys.executable, folder=folder))
             program.chmod(0o755)
+            stand_in_benchmarks.write_programs(folder, growth_runtime.SECTIONS)
             subprocess.run(
                 [sys.executable, "-B", growth.__file__, "--quire", program, "--rounds", "1"]
-                + ["--model", "m.gguf", "--max-context", "1024", "--out", f"{folder}/new"],
+                + ["--model", "m.gguf", "--max-context", "1024", "--out", f"{folder}/new"]
+                + ["--benchmarks", folder],
                 capture_output=True,
                 check=True,
             )

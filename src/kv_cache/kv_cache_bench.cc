@@ -13,8 +13,6 @@ namespace {
 
 using Tokens = std::vector<int32_t>;
 
-constexpr int32_t kMatched = 100'000;
-
 void Compute(KvCache& cache, const Tokens& tokens) {
   const KvCache::Started started = cache.StartSequence(tokens);
   QUIRE_CHECK(cache.Extend(started.id, static_cast<int32_t>(tokens.size()) - started.matched));
@@ -22,19 +20,21 @@ void Compute(KvCache& cache, const Tokens& tokens) {
   cache.Release(started.id);
 }
 
-// A history of 100k tokens that goes through `path` nodes of a tree of about `nodes`.
+constexpr int32_t kLongHistory = 100'000;
+
+// A history of `tokens` cached tokens, and one page more, that goes through `path` nodes of a tree
+// of about `nodes`.
 struct Tree {
   KvCache cache;
   Tokens history;
 
-  Tree(int32_t page_size, int32_t nodes, int32_t path)
-      : cache(
-            {.page_size = page_size, .num_pages = kMatched / page_size + 2 * (nodes + path) + 64}),
-        history(kMatched + page_size) {
+  Tree(int32_t tokens, int32_t page_size, int32_t nodes, int32_t path)
+      : cache({.page_size = page_size, .num_pages = tokens / page_size + 2 * (nodes + path) + 64}),
+        history(static_cast<size_t>(tokens + page_size)) {
     std::iota(history.begin(), history.end(), 0);
     Compute(cache, history);
     // Branches off the history cut it into nodes.
-    const int32_t pages = kMatched / page_size;
+    const int32_t pages = tokens / page_size;
     for (int32_t i = 1; i < path; ++i) {
       const auto cut = static_cast<ptrdiff_t>(int64_t{pages} * i / path * page_size);
       Branch(Tokens(history.begin(), history.begin() + cut), -i);
@@ -52,23 +52,27 @@ struct Tree {
 };
 
 void BM_Match(benchmark::State& state) {
-  Tree tree(static_cast<int32_t>(state.range(0)), static_cast<int32_t>(state.range(1)),
-            static_cast<int32_t>(state.range(2)));
+  const auto tokens = static_cast<int32_t>(state.range(0));
+  Tree tree(tokens, static_cast<int32_t>(state.range(1)), static_cast<int32_t>(state.range(2)),
+            static_cast<int32_t>(state.range(3)));
   for (auto _ : state) {
     const KvCache::Prefix prefix = tree.cache.Lookup(tree.history);
-    QUIRE_CHECK_GE(prefix.tokens, kMatched);
+    QUIRE_CHECK_GE(prefix.tokens, tokens);
     benchmark::DoNotOptimize(prefix);
   }
 }
 BENCHMARK(BM_Match)
-    ->ArgNames({"page", "nodes", "path"})
-    ->ArgsProduct({{1, 16, 64}, {1, 1000, 100'000}, {1, 1000}})
-    ->Args({1, 10'000, 10'000})
+    ->ArgNames({"tokens", "page", "nodes", "path"})
+    ->ArgsProduct({{kLongHistory}, {1, 16, 64}, {1, 1000, 100'000}, {1, 1000}})
+    ->ArgsProduct({{1000, 3000, 10'000, 30'000, 300'000}, {64}, {1000}, {1}})
+    ->ArgsProduct({{kLongHistory}, {64}, {10, 100, 10'000}, {1}})
+    ->ArgsProduct({{kLongHistory}, {4, 256}, {1000}, {1}})
+    ->ArgsProduct({{kLongHistory}, {1}, {10'000}, {1, 10, 100, 1000, 10'000}})
     ->Unit(benchmark::kMicrosecond);
 
 // The same as a sequence that begins and ends: owners of all pages are counted.
 void BM_StartAndRelease(benchmark::State& state) {
-  Tree tree(static_cast<int32_t>(state.range(0)), 1000, 1000);
+  Tree tree(kLongHistory, static_cast<int32_t>(state.range(0)), 1000, 1000);
   for (auto _ : state) {
     tree.cache.Release(tree.cache.StartSequence(tree.history).id);
   }

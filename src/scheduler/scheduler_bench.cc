@@ -11,22 +11,21 @@
 #include <vector>
 
 #include "base/check.h"
+#include "scheduler/growth_forecast.h"
 #include "scheduler/scheduler.h"
 
 namespace quire {
 namespace {
 
-constexpr int32_t kPageSize = 64;
 constexpr int32_t kPrompt = 512;
 
 struct Mode {
   bool blocked;
-  int32_t output;      // of each request
-  int32_t pages_each;  // of the pool, for each running sequence
-  int32_t steps;       // that can be timed before these are used up
+  int32_t output;  // of each request
+  int32_t steps;   // that can be timed before these are used up
 };
-constexpr Mode kFull = {.blocked = false, .output = 512, .pages_each = 16, .steps = 500};
-constexpr Mode kBlocked = {.blocked = true, .output = 64, .pages_each = 9, .steps = 50};
+constexpr Mode kFull = {.blocked = false, .output = 512, .steps = 500};
+constexpr Mode kBlocked = {.blocked = true, .output = 64, .steps = 50};
 
 RequestSpec Spec(uint64_t id, int32_t output) {
   RequestSpec spec;
@@ -37,10 +36,12 @@ RequestSpec Spec(uint64_t id, int32_t output) {
   return spec;
 }
 
-// A scheduler with `running` sequences that decode and `queued` requests behind them.
+// A scheduler with `running` sequences that decode, whose pages are all that there are, and
+// `queued` requests behind them.
 struct Load {
-  Load(const Mode& mode, int32_t running, int32_t queued)
-      : cache({.page_size = kPageSize, .num_pages = running * mode.pages_each}),
+  Load(const Mode& mode, int32_t running, int32_t queued, int32_t page_size)
+      : cache({.page_size = page_size,
+               .num_pages = running * CeilDiv(kPrompt + mode.output, page_size)}),
         scheduler({.max_running = mode.blocked ? running + 1 : running,
                    .step_token_budget = running * kPrompt + 1,
                    .max_prefill_chunk = kPrompt,
@@ -70,9 +71,10 @@ struct Load {
 void Steps(benchmark::State& state, Mode mode) {
   const auto running = static_cast<int32_t>(state.range(0));
   const auto queued = static_cast<int32_t>(state.range(1));
+  const auto page_size = static_cast<int32_t>(state.range(2));
   for (auto _ : state) {
     state.PauseTiming();
-    auto load = std::make_unique<Load>(mode, running, queued);
+    auto load = std::make_unique<Load>(mode, running, queued, page_size);
     state.ResumeTiming();
     for (int32_t step = 0; step < mode.steps; ++step) {
       load->RunStep();
@@ -88,12 +90,16 @@ void Steps(benchmark::State& state, Mode mode) {
 }
 
 void Sizes(benchmark::internal::Benchmark* benchmark) {
-  benchmark->ArgNames({"running", "queued"});
-  for (const int running : {1, 4, 16, 64, 256, 1024}) {
-    benchmark->Args({running, 10'000});
+  constexpr int64_t kPageSize = 64;
+  benchmark->ArgNames({"running", "queued", "page"});
+  for (const int64_t running : {1, 4, 16, 64, 256, 1024}) {
+    benchmark->Args({running, 10'000, kPageSize});
   }
-  for (const int queued : {1, 1000, 100'000}) {
-    benchmark->Args({256, queued});
+  for (const int64_t queued : {1, 10, 100, 1000, 100'000}) {
+    benchmark->Args({256, queued, kPageSize});
+  }
+  for (const int64_t page_size : {1, 4, 16, 256}) {
+    benchmark->Args({256, 10'000, page_size});
   }
   benchmark->Iterations(5)->Unit(benchmark::kMicrosecond);
 }

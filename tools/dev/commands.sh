@@ -194,8 +194,9 @@ operators   every operator of src/ops by itself, e.g. --benchmark_filter='copy_p
             both engines in turn on the same model and threads, and prints one table
 server      the same for quire serve and llama-server, and vLLM if --vllm and --vllm-model name it,
             under a load of streaming requests
-growth      writes docs/performance/growth.md and its charts: how decode grows with streams,
-            context and page size
+growth      writes docs/performance/growth.md and growth_runtime.md with their charts: how decode
+            grows with streams, context and page size, scheduling with sequences and queue, finding
+            a cached prefix with its length and the prefix tree
 
 The last three list their options with --help.
 TEXT
@@ -206,7 +207,7 @@ command_bench() {
     operators) bench_operators "${@:2}" ;;
     --peer) bench_peer compare_llamacpp.py "${@:2}" ;;
     server) bench_peer compare_server.py "${@:2}" ;;
-    growth) bench_script growth.py "${@:2}" ;;
+    growth) bench_growth "${@:2}" ;;
     *)
       bench_one latency "$@"
       bench_one throughput "$@"
@@ -231,6 +232,16 @@ bench_operators() {
   install_all
   build_preset cpu-bench quire_ops_bench
   "$ROOT/build/cpu-bench/src/quire_ops_bench" "$@"
+}
+
+bench_growth() {
+  local -a given=()
+  if ! has_option --help "$@" && ! has_option -h "$@"; then
+    install_all
+    build_preset cpu-bench quire_scheduler_bench quire_kv_cache_bench
+    given=(--benchmarks "$ROOT/build/cpu-bench/src")
+  fi
+  bench_script growth.py "${given[@]}" "$@"
 }
 
 # bench_script SCRIPT ARGUMENT...: a script of bench/ with the binary, and the default model unless
