@@ -57,26 +57,31 @@ def parse_arguments():
     return parser.parse_args()
 
 
+def llama_server(arguments, programs, context):
+    """With a slot of `context` tokens for each client."""
+    threads = str(arguments.threads)
+    command = [str(programs / "llama-server"), "--model", arguments.model, "--host", "127.0.0.1"]
+    command += ["-t", threads, "-tb", threads, "-np", str(arguments.clients)]
+    return Server("llama-server", [*command, "-c", str(arguments.clients * context)])
+
+
+def quire_server(arguments, name="quire", more=()):
+    command = [arguments.quire, "serve", "--model", arguments.model]
+    return Server(name, [*command, "-t", str(arguments.threads), *more])
+
+
 def servers(arguments, programs):
     """What is compared, Quire first."""
-    threads = str(arguments.threads)
-    slots = str(arguments.clients)
     # A slot's context, with room for a server that adds tokens of its own.
     context = arguments.prompt_tokens + arguments.output_tokens + 56
-    found = [
-        Server("quire", [arguments.quire, "serve", "--model", arguments.model, "-t", threads]),
-        Server(
-            "llama-server",
-            [str(programs / "llama-server"), "--model", arguments.model, "--host", "127.0.0.1"]
-            + ["-t", threads, "-tb", threads, "-np", slots, "-c", str(arguments.clients * context)],
-        ),
-    ]
+    found = [quire_server(arguments), llama_server(arguments, programs, context)]
     if not arguments.vllm or not arguments.vllm_model:
         print("vLLM is left out: --vllm and --vllm-model name none", file=sys.stderr)
         return found
     command = [arguments.vllm, "serve", arguments.vllm_model, "--host", "127.0.0.1"]
     command += ["--served-model-name", "default", "--dtype", "bfloat16"]
-    command += ["--max-model-len", str(context), "--max-num-seqs", slots]
+    command += ["--max-model-len", str(context)]
+    command += ["--max-num-seqs", str(arguments.clients)]
     environment = {
         "VLLM_CPU_KVCACHE_SPACE": "4",
         "VLLM_CPU_OMP_THREADS_BIND": f"0-{arguments.threads - 1}",
@@ -100,23 +105,33 @@ def workloads(arguments):
 def measure(server, loads, number):
     """{heading: summary of the load} of one round on a fresh server."""
     with running_server(server.command, server.environment) as port:
-        warm_up = next(iter(loads.values()))
-        run_load(port, dataclasses.replace(warm_up, clients=2, requests=2), f"warm-up {number}")
+        warm_up = dataclasses.replace(next(iter(loads.values())), clients=2, requests=2)
+        run_load(port, warm_up, f"warm-up {number}")
         return {
             heading: run_load(port, load, f"{heading} {number}") for heading, load in loads.items()
         }
 
 
-def table(samples):
+def measure_in_turn(compared, loads, rounds):
+    """{server: [summaries of its loads]}, one each round."""
+    samples = {server.name: [] for server in compared}
+    for number in range(1, rounds + 1):
+        for server in compared:
+            print(f"round {number} of {rounds}: {server.name}", file=sys.stderr)
+            samples[server.name].append(measure(server, loads, number))
+    return samples
+
+
+def table(samples, metrics):
     """Lines of the result. samples: {server: [{heading: summary}]}, Quire first, one each round. A
-    ratio says how many times better Quire is."""
+    ratio says how many times better Quire is. metrics: as METRICS."""
     ours, *peers = samples
     head = ["median", ours]
     for peer in peers:
         head += [peer, "ratio"]
     rows = [head]
     for heading in samples[ours][0]:
-        for metric, more_is_better in METRICS.items():
+        for metric, more_is_better in metrics.items():
             medians = {
                 name: statistics.median(round_[heading][metric] for round_ in rounds)
                 for name, rounds in samples.items()
@@ -149,11 +164,7 @@ def main():
     programs = llamacpp_build.programs_folder(arguments, ("llama-server",))
     compared = servers(arguments, programs)
     loads = workloads(arguments)
-    samples = {server.name: [] for server in compared}
-    for number in range(1, arguments.rounds + 1):
-        for server in compared:
-            print(f"round {number} of {arguments.rounds}: {server.name}", file=sys.stderr)
-            samples[server.name].append(measure(server, loads, number))
+    samples = measure_in_turn(compared, loads, arguments.rounds)
     counts = " and ".join(str(load.requests) for load in loads.values())
     print(
         f"{pathlib.Path(arguments.model).name}, {arguments.threads} threads, {processor_name()};"
@@ -161,7 +172,7 @@ def main():
         f" shared, {arguments.output_tokens} out; {counts} requests; {arguments.rounds} rounds in"
         " turn"
     )
-    print("\n".join(table(samples)))
+    print("\n".join(table(samples, METRICS)))
     if arguments.json:
         pathlib.Path(arguments.json).write_text(json.dumps(samples, indent=1) + "\n")
     if failures := errors(samples):

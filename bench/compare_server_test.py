@@ -28,14 +28,15 @@ class TableTest(unittest.TestCase):
             "llama-server": [summaries(15.0)] * 3,
             "vLLM": [summaries(60.0)] * 3,
         }
-        lines = compare_server.table(samples)
+        lines = compare_server.table(samples, compare_server.METRICS)
         self.assertRegex(lines[0], r"median +\| quire \| llama-server \| ratio \| vLLM \| ratio \|")
         self.assertRegex(lines[2], r"requests/s +\| +30.0 \| +15.0 \| 2.00x \| 60.0 \| 0.50x \|$")
         self.assertRegex(lines[4], r"ms, p50 +\| +30.0 \| +15.0 \| 0.50x \| 60.0 \| 2.00x \|$")
         self.assertEqual(len(lines), 2 + len(compare_server.METRICS))
 
     def test_a_peer_that_answers_nothing(self):
-        lines = compare_server.table({"quire": [summaries(1.0)], "vLLM": [summaries(0.0)]})
+        samples = {"quire": [summaries(1.0)], "vLLM": [summaries(0.0)]}
+        lines = compare_server.table(samples, compare_server.METRICS)
         self.assertRegex(lines[2], r"\| +0.0 \| +- \|$")
 
     def test_errors_name_the_server_and_an_example(self):

@@ -25,8 +25,10 @@ class Workload:
     clients: int
     requests: int
     prompt_tokens: int
-    shared_tokens: int  # of the prompt: the same in all requests
+    shared_tokens: int  # of the prompt: the same in all requests of a group
     output_tokens: int
+    groups: int = 1
+    spread: int = 0  # a group's prompts share, and have, up to so many tokens more
 
 
 @dataclasses.dataclass
@@ -36,6 +38,8 @@ class Answer:
     sent: float
     text_times: list = dataclasses.field(default_factory=list)  # of the events with text
     output_tokens: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0  # of the prompt, as the server says
     error: str = ""
 
 
@@ -103,7 +107,11 @@ class AnswerReader:
         """Call when the connection has ended."""
         answer = self.answer
         if self.usage:
-            answer.output_tokens = json.loads(self.usage)["usage"]["completion_tokens"]
+            usage = json.loads(self.usage)["usage"]
+            answer.output_tokens = usage["completion_tokens"]
+            answer.prompt_tokens = usage.get("prompt_tokens", 0)
+            details = usage.get("prompt_tokens_details") or {}
+            answer.cached_tokens = details.get("cached_tokens") or 0
         if answer.error:
             return
         if not self.done:
@@ -136,13 +144,16 @@ class Exchange(asyncio.Protocol):
 def make_requests(workload, seed):
     """The bytes of all requests; another seed shares no prefix with these."""
     draw = random.Random(seed)
-    shared = draw.choices(TOKEN_IDS, k=workload.shared_tokens)
+    shared = [
+        draw.choices(TOKEN_IDS, k=workload.shared_tokens + draw.randint(0, workload.spread))
+        for _ in range(workload.groups)
+    ]
     own_tokens = workload.prompt_tokens - workload.shared_tokens
     requests = []
-    for _ in range(workload.requests):
+    for number in range(workload.requests):
         body = {
             "model": "default",
-            "prompt": shared + draw.choices(TOKEN_IDS, k=own_tokens),
+            "prompt": shared[number % workload.groups] + draw.choices(TOKEN_IDS, k=own_tokens),
             "max_tokens": workload.output_tokens,
             "temperature": 0,
             "ignore_eos": True,
@@ -213,6 +224,8 @@ def summary(answers, seconds):
         for answer in good
         for before, after in zip(answer.text_times, answer.text_times[1:])
     ]
+    prompt_tokens = sum(answer.prompt_tokens for answer in good)
+    cached_tokens = sum(answer.cached_tokens for answer in good)
     return {
         "requests/s": len(good) / seconds,
         "output tokens/s": sum(answer.output_tokens for answer in good) / seconds,
@@ -220,6 +233,7 @@ def summary(answers, seconds):
         "first token ms, p99": percentile(first_ms, 0.99),
         "gap ms, p50": percentile(gaps_ms, 0.5),
         "gap ms, p99": percentile(gaps_ms, 0.99),
+        "cached % of prompts": 100 * cached_tokens / max(1, prompt_tokens),
         "errors": len(answers) - len(good),
     }
 

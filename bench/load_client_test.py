@@ -103,6 +103,40 @@ class FiguresTest(unittest.TestCase):
         self.assertTrue(bodies[0]["ignore_eos"] and bodies[0]["stream"])
 
 
+    def test_groups_share_prefixes_of_their_own_length(self):
+        load = Workload(
+            clients=2,
+            requests=40,
+            prompt_tokens=10,
+            shared_tokens=6,
+            output_tokens=4,
+            groups=20,
+            spread=9,
+        )
+        requests = load_client.make_requests(load, "a")
+        prompts = [json.loads(request.partition(b"\r\n\r\n")[2])["prompt"] for request in requests]
+        for one, other in zip(prompts[:20], prompts[20:]):
+            self.assertEqual(one[:-4], other[:-4])
+            self.assertNotEqual(one[-4:], other[-4:])
+        self.assertEqual(len({tuple(prompt[:6]) for prompt in prompts}), 20)
+        self.assertGreater(len({len(prompt) for prompt in prompts}), 3)
+        self.assertTrue(all(10 <= len(prompt) <= 19 for prompt in prompts))
+
+    def test_cached_tokens_are_those_of_the_usage(self):
+        answer = Answer(sent=0)
+        reader = load_client.AnswerReader(answer)
+        reader.usage = (
+            b'{"usage":{"completion_tokens":1,"prompt_tokens":8,'
+            b'"prompt_tokens_details":{"cached_tokens":6}}}'
+        )
+        reader.finish(1)
+        other = Answer(sent=0, text_times=[1], prompt_tokens=4)
+        answer.error = ""
+        answer.text_times = [1]
+        figures = load_client.summary([answer, other], seconds=1)
+        self.assertEqual(figures["cached % of prompts"], 50)
+
+
 class LoadTest(unittest.TestCase):
     def test_whole_loads(self):
         load = Workload(

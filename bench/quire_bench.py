@@ -11,9 +11,9 @@ def last_json_object(output):
     return json.loads(output[start:])
 
 
-def bench(quire, name, model, threads, **options):
+def bench(quire, name, model, threads, *flags, **options):
     """The figures of `quire bench NAME`; prompt_tokens=16 is its --prompt-tokens 16."""
-    command = [quire, "bench", name, "--model", model, "--threads", str(threads), "--json"]
+    command = [quire, "bench", name, "--model", model, "--threads", str(threads), "--json", *flags]
     for option, value in options.items():
         command += ["--" + option.replace("_", "-"), str(value)]
     return last_json_object(run(command))

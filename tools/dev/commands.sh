@@ -183,6 +183,7 @@ usage: ./dev bench [latency|throughput] [OPTIONS OF quire bench]
        ./dev bench operators [OPTIONS OF GOOGLE BENCHMARK]
        ./dev bench --peer [OPTIONS OF bench/compare_llamacpp.py]
        ./dev bench server [OPTIONS OF bench/compare_server.py]
+       ./dev bench prefix [OPTIONS OF bench/prefix_reuse.py]
        ./dev bench growth [OPTIONS OF bench/growth.py]
 
 Builds the release binary and measures prefill and decode speed of the default model (or of --model
@@ -194,11 +195,13 @@ operators   every operator of src/ops by itself, e.g. --benchmark_filter='copy_p
             both engines in turn on the same model and threads, and prints one table
 server      the same for quire serve and llama-server, and vLLM if --vllm and --vllm-model name it,
             under a load of streaming requests
+prefix      prompts that begin alike: quire serve with its prefix cache, without, and llama-server;
+            and what the cache costs where nothing is shared
 growth      writes docs/performance/growth.md and growth_runtime.md with their charts: how decode
             grows with streams, context and page size, scheduling with sequences and queue, finding
             a cached prefix with its length and the prefix tree
 
-The last three list their options with --help.
+The last four list their options with --help.
 TEXT
 }
 command_bench() {
@@ -207,6 +210,7 @@ command_bench() {
     operators) bench_operators "${@:2}" ;;
     --peer) bench_peer compare_llamacpp.py "${@:2}" ;;
     server) bench_peer compare_server.py "${@:2}" ;;
+    prefix) bench_peer prefix_reuse.py "${@:2}" ;;
     growth) bench_growth "${@:2}" ;;
     *)
       bench_one latency "$@"
