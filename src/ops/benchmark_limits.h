@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "ops/conformance.h"
+#include "platform/cpu/cpu_limits.h"
 
 namespace quire::ops {
 
@@ -52,6 +53,22 @@ inline void SetBytesAgainstLimit(benchmark::State& state, CpuFixture& cpu, int64
   state.counters["of_copy"] = benchmark::Counter(
       static_cast<double>(state.iterations()) * static_cast<double>(bytes) / CopyBandwidth(cpu),
       benchmark::Counter::kIsRate);
+}
+
+// Sets of_read: the share of ReadBandwidth() at which an iteration's `bytes` are read.
+inline void SetReadsAgainstLimit(benchmark::State& state, CpuFixture& cpu, int64_t bytes) {
+  const double read = static_cast<double>(state.iterations()) * static_cast<double>(bytes);
+  state.counters["of_read"] =
+      benchmark::Counter(read / ReadBandwidth(cpu.stream()), benchmark::Counter::kIsRate);
+}
+
+// Sets Gop/s, two operations for each of an iteration's `products`, and of_peak, their share of
+// Int8Rate().
+inline void SetProductsAgainstLimit(benchmark::State& state, CpuFixture& cpu, int64_t products) {
+  const double ops = 2.0 * static_cast<double>(state.iterations()) * static_cast<double>(products);
+  state.counters["Gop/s"] = benchmark::Counter(1e-9 * ops, benchmark::Counter::kIsRate);
+  state.counters["of_peak"] =
+      benchmark::Counter(ops / Int8Rate(cpu.stream()), benchmark::Counter::kIsRate);
 }
 
 // The loop of a benchmark: Run() of the operator of `args`, by the implementation of that name.

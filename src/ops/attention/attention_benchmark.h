@@ -1,7 +1,7 @@
-// What the benchmarks of the attention operators share. Counters: bytes_per_second and of_copy
-// count the keys and values that the sequences hold once a call; flops are those of the problem's
-// visible pairs. A case walks over as many layers as a model has, so that the cache comes from
-// where a real step finds it.
+// What the benchmarks of the attention operators share. Counters: bytes_per_second, of_copy and
+// of_read count the keys and values that the sequences hold once a call; flops are those of the
+// problem's visible pairs. A case walks over as many layers as a model has, so that the cache comes
+// from where a real step finds it.
 #pragma once
 
 #include <benchmark/benchmark.h>
@@ -53,6 +53,7 @@ void Measure(benchmark::State& state, const Case& c, int layers, int threads,
   std::vector<std::unique_ptr<Memory>> memories;
   for (int layer = 0; layer < layers; ++layer) {
     memories.push_back(std::make_unique<Memory>(c, data, kSeed + static_cast<uint64_t>(layer)));
+    memories.back()->MoveCache(cpu.device());
   }
   std::vector<decltype(args_of(c, *memories[0]))> calls;
   for (const std::unique_ptr<Memory>& memory : memories) {
@@ -70,6 +71,7 @@ void Measure(benchmark::State& state, const Case& c, int layers, int threads,
   state.counters["flops"] =
       benchmark::Counter(FlopsOf(c) * layers, benchmark::Counter::kIsIterationInvariantRate);
   SetBytesAgainstLimit(state, cpu, memories[0]->KvBytes() * layers);
+  SetReadsAgainstLimit(state, cpu, memories[0]->KvBytes() * layers);
 }
 
 // Registers "<op>/<case>/threads:<n>/<implementation>" for one and two threads and every

@@ -120,8 +120,8 @@ class Memory {
   std::vector<int32_t>& pages() { return page_table_; }
 
   PagedKvView cache() {
-    PagedKvView view = {k_.data(),      v_.data(),       case_.dtype,   num_pages_,
-                        case_.kv_heads, case_.page_size, case_.key_dim, Place::Host()};
+    PagedKvView view = {CacheOf(k_, k_moved_), CacheOf(v_, v_moved_), case_.dtype,   num_pages_,
+                        case_.kv_heads,        case_.page_size,       case_.key_dim, Place::Host()};
     view.order = case_.order;
     view.value_head_dim = case_.value_dim;
     view.scaling = case_.scaling;
@@ -132,7 +132,7 @@ class Memory {
     return view;
   }
   PagedLatentView latent() {
-    return {.data = k_.data(),
+    return {.data = CacheOf(k_, k_moved_),
             .dtype = case_.dtype,
             .num_pages = num_pages_,
             .page_size = case_.page_size,
@@ -140,6 +140,13 @@ class Memory {
             .rope_dim = case_.key_dim - case_.value_dim,
             .place = Place::Host(),
             .scale = case_.scaling != KvScaling::kNone ? k_scale_.data() : nullptr};
+  }
+
+  // Moves keys and values in pages to the device's memory, where those of an engine lie: for
+  // benchmarks. Call before cache() and latent().
+  void MoveCache(Device& device) {
+    Move(device, k_, k_moved_);
+    Move(device, v_, v_moved_);
   }
 
   // Fills the outputs with something else than a result.
@@ -177,6 +184,19 @@ class Memory {
                : std::accumulate(case_.lengths.begin(), case_.lengths.end(), int64_t{2 * kUnused});
   }
   DType RowType() const { return case_.page_size > 0 ? DType::kF32 : case_.dtype; }
+  static void* CacheOf(std::vector<uint8_t>& bytes, Buffer& moved) {
+    return moved.bytes() > 0 ? moved.data() : bytes.data();
+  }
+  static void Move(Device& device, std::vector<uint8_t>& bytes, Buffer& moved) {
+    if (bytes.empty()) {
+      return;
+    }
+    auto buffer = device.Allocate(bytes.size());
+    QUIRE_CHECK(buffer.ok()) << buffer.status().message();
+    moved = *std::move(buffer);
+    std::copy(bytes.begin(), bytes.end(), static_cast<uint8_t*>(moved.data()));
+    bytes = {};
+  }
   static TensorView Indices(std::vector<int32_t>& values) {
     return {values.data(), DType::kI32, {static_cast<int64_t>(values.size())}};
   }
@@ -295,6 +315,8 @@ class Memory {
   std::vector<float> sinks_;
   std::vector<uint8_t> k_;
   std::vector<uint8_t> v_;
+  Buffer k_moved_;
+  Buffer v_moved_;
   std::vector<float> k_scale_;
   std::vector<float> v_scale_;
   std::vector<int32_t> page_table_;

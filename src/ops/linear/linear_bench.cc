@@ -8,7 +8,6 @@
 
 #include "ops/benchmark_limits.h"
 #include "ops/linear/weight_sources.h"
-#include "platform/cpu/cpu_limits.h"
 
 namespace quire::ops::linear {
 namespace {
@@ -70,6 +69,60 @@ BENCHMARK(BM_Linear)
     ->ArgNames({"problem", "m", "threads"})
     ->ArgsProduct({benchmark::CreateDenseRange(0, kProblems - 1, 1), {1, 4, 32, 512}, {1, 2}})
     ->UseRealTime();
+
+// What the machine allows: weights of n x k from memory, as many copies as no cache holds, by
+// formats and rows. of_read counts packed weight bytes; of_peak is of 8-bit integers in every
+// format, although bf16 takes other instructions.
+void MeasureShape(benchmark::State& state, int64_t n, int64_t k, DType dtype, int64_t m) {
+  const bool is_bf16 = dtype == DType::kBF16;
+  CpuFixture cpu(2);
+  std::mt19937_64 rng(1);
+  const Problem problem = {{{dtype, n}}, k};
+  std::vector<std::shared_ptr<const PackedWeight>> copies;
+  size_t bytes = 0;
+  while (bytes < kColdBytes) {
+    copies.push_back(Packed(cpu.Context(), rng, problem,
+                            is_bf16 ? ActivationMode::kBf16 : ActivationMode::kBlock8)
+                         .weight);
+    bytes += copies.back()->bytes();
+  }
+  const std::vector<float> values = RandomFloats(rng, m * k);
+  const DType row_type = is_bf16 ? DType::kBF16 : DType::kF32;
+  const Buffer x = FilledBuffer(cpu, BytesOf(row_type, m * k), 0);
+  const Buffer out = FilledBuffer(cpu, BytesOf(row_type, m * n), 0);
+  for (size_t i = 0; i < values.size(); ++i) {
+    StoreElement(values[i], x.data(), row_type, static_cast<int64_t>(i));
+  }
+  Args args{.x = TensorView(x.data(), row_type, {m, k}),
+            .weight = nullptr,
+            .bias = {},
+            .out = TensorView(out.data(), row_type, {m, n})};
+  size_t next = 0;
+  for (auto _ : state) {
+    args.weight = copies[next].get();
+    next = next + 1 == copies.size() ? 0 : next + 1;
+    QUIRE_CHECK(Run(cpu.Context(), args).ok());
+  }
+  SetReadsAgainstLimit(state, cpu, static_cast<int64_t>(copies[0]->bytes()));
+  SetProductsAgainstLimit(state, cpu, m * n * k);
+}
+
+const bool kShapesRegistered = [] {
+  for (const auto& [n, k] : {std::pair<int64_t, int64_t>{576, 1536}, {4096, 14336}}) {
+    for (const DType dtype : {DType::kQ4_1, DType::kQ8_0, DType::kQ4_K, DType::kBF16}) {
+      for (const int64_t m : {1, 32, 64, 512}) {
+        benchmark::RegisterBenchmark(
+            StrCat("linear/", n, "x", k, "_", InfoOf(dtype).name, "_m", m).c_str(),
+            [n = n, k = k, dtype, m](benchmark::State& state) {
+              MeasureShape(state, n, k, dtype, m);
+            })
+            ->UseRealTime()
+            ->Unit(benchmark::kMicrosecond);
+      }
+    }
+  }
+  return true;
+}();
 
 // A weight format on [1536, 576], a projection of SmolLM2 and alike, read from the caches.
 void MeasureFormat(benchmark::State& state, const SourceKind& kind, ActivationMode mode, int64_t m,
