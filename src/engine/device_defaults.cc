@@ -36,6 +36,7 @@ EngineOptions ResolveOptions(const Device& device, EngineOptions options) {
   options.step_token_budget = Or(options.step_token_budget, host ? 128 : 8192);
   options.max_prefill_chunk = Or(options.max_prefill_chunk, host ? 512 : 8192);
   options.max_running = Or(options.max_running, host ? 64 : 256);
+  options.overlap = options.overlap.value_or(device.is_asynchronous());
   return options;
 }
 

@@ -37,8 +37,6 @@ Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options) {
   const auto end_ids = info.tokenizer->end_of_generation_ids();
   info.stop_token_ids.assign(end_ids.begin(), end_ids.end());
   QUIRE_RETURN_IF_ERROR(engine->CreateScheduler());
-  const bool host = engine->runner_->context().stream.device().place().IsHost();
-  engine->overlap_ = options.overlap.value_or(!host);
   return engine;
 }
 

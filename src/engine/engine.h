@@ -1,6 +1,7 @@
 // Engine: scheduler, KV cache, model and sampler as one object that moves a step at a time.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -55,6 +56,7 @@ class Engine {
     Status run = {};                        // of its copies and its forward pass
     Status sample = {};                     // of the draws of all rows
     std::vector<SampledToken> tokens = {};  // [R]
+    std::function<Status()> finish = {};    // of the draws, once the device is past them
     TensorView logits = {};                 // [R, V], until the next Launch
     std::vector<float> kept_logits = {};    // for options_.on_logits
   };
@@ -72,6 +74,7 @@ class Engine {
   // that cannot be drawn ends its own request only.
   Status Wait(StepInFlight& running, std::vector<EngineEvent>& events);
   Status RunAndSample(StepInFlight& running);
+  Status Finish(StepInFlight& running, std::vector<EngineEvent>& events);
   void SampleEachRow(StepInFlight& running, std::vector<EngineEvent>& events);
   Status SampleRow(StepInFlight& running, size_t row);
   void CountRows(const quire::Step& step);
@@ -90,7 +93,6 @@ class Engine {
   std::unique_ptr<Scheduler> scheduler_;
   uint64_t prompt_tokens_ = 0;
   uint64_t generated_tokens_ = 0;
-  bool overlap_ = false;
   std::optional<StepInFlight> in_flight_;
   std::optional<int64_t> device_end_ns_;  // of the last step; none after a pause
   int64_t device_ns_ = 0;                 // of the Step under way, in Launch and Wait

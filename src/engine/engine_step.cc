@@ -65,7 +65,7 @@ void Engine::Step(std::vector<EngineEvent>& events) {
 
 void Engine::EndStep(int64_t now_ms, std::vector<EngineEvent>& events) {
   std::optional<quire::Step> ahead;
-  if (overlap_) {
+  if (*options_.overlap) {
     ahead = scheduler_->ScheduleAhead(in_flight_->step, now_ms);
   }
   StepInFlight ended = *std::exchange(in_flight_, std::nullopt);
@@ -100,22 +100,35 @@ Status Engine::RunAndSample(StepInFlight& running) {
                                                         .params = step.sampling,
                                                         .positions = step.sample_positions,
                                                         .history = step.history,
-                                                        .out = running.tokens});
+                                                        .out = running.tokens,
+                                                        .finish = &running.finish});
   return OkStatus();
 }
 
 Status Engine::Wait(StepInFlight& running, std::vector<EngineEvent>& events) {
   const int64_t start_ns = clock_.NowNs();
-  if (running.run.ok() && !running.sample.ok()) {
-    SampleEachRow(running, events);
-  }
-  if (running.run.ok() && options_.on_logits) {
-    const float* logits = running.logits.as<float>();
-    running.kept_logits.assign(logits, logits + running.logits.dim(0) * running.logits.dim(1));
+  if (running.run.ok()) {
+    running.run = Finish(running, events);
   }
   device_end_ns_ = clock_.NowNs();
   device_ns_ += *device_end_ns_ - start_ns;
   return running.run;
+}
+
+Status Engine::Finish(StepInFlight& running, std::vector<EngineEvent>& events) {
+  QUIRE_RETURN_IF_ERROR(runner_->Wait());
+  if (running.sample.ok() && running.finish) {
+    running.sample = running.finish();
+  }
+  if (!running.sample.ok()) {
+    SampleEachRow(running, events);
+  }
+  if (options_.on_logits) {
+    QUIRE_ASSIGN_OR_RETURN(const std::span<const float> logits,
+                           runner_->HostLogits(running.logits));
+    running.kept_logits.assign(logits.begin(), logits.end());
+  }
+  return OkStatus();
 }
 
 // A row that cannot be sampled ends its own request only, and none if it is that of a draft behind
