@@ -1,9 +1,10 @@
 # The table of operator implementations. An operator is a folder src/ops/<name> with <name>.h; a
-# platform file in it, <platform>.cc, defines
+# platform file in it (<platform>.cc or .cu) defines
 #     namespace quire::ops::<name> { Implementations <Platform>Implementations(); }
 # and reference.cc defines ReferenceImplementations(). Per operator this writes a file that defines
-# ImplementationsOf(PlatformKind): the platform's list followed by the reference; and one file for
-# all of them that defines AllOperators() of ops/operator_index.h.
+# ImplementationsOf(PlatformKind): the platform's list, on the CPU followed by the reference, which
+# reads and writes from the host; and one file for all of them that defines AllOperators() of
+# ops/operator_index.h.
 function(quire_add_operator_tables target)
   set(index_includes "")
   set(index_rows "")
@@ -14,12 +15,22 @@ function(quire_add_operator_tables target)
     set(declarations "Implementations ReferenceImplementations();\n")
     set(cases "")
     foreach(platform ${QUIRE_PLATFORMS})
-      if(EXISTS ${folder}/${platform}.cc)
-        quire_platform_name(${platform} name)
+      quire_platform_name(${platform} name)
+      set(list "")
+      if(EXISTS ${folder}/${platform}.cc OR EXISTS ${folder}/${platform}.cu)
+        set(list "${name}Implementations()")
         string(APPEND declarations "Implementations ${name}Implementations();\n")
+      endif()
+      if(platform STREQUAL cpu)
+        if(list)
+          set(list "Join(${list}, ReferenceImplementations())")
+        else()
+          set(list "ReferenceImplementations()")
+        endif()
+      endif()
+      if(list)
         string(APPEND cases "    case PlatformKind::k${name}: {\n"
-          "      static const Implementations list =\n"
-          "          Join(${name}Implementations(), ReferenceImplementations());\n"
+          "      static const Implementations list = ${list};\n"
           "      return list;\n    }\n")
       endif()
     endforeach()
@@ -34,8 +45,8 @@ ${declarations}
 const Implementations& ImplementationsOf(PlatformKind platform) {
   switch (platform) {
 ${cases}    default: {
-      static const Implementations list = ReferenceImplementations();
-      return list;
+      static const Implementations none;
+      return none;
     }
   }
 }

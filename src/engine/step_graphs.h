@@ -29,15 +29,17 @@ class StepGraphs {
  public:
   // Enqueues a step of `key` on `stream`: by its graph if there is one, else by calling `enqueue`,
   // the second time under capture. A step that cannot be captured is enqueued each time. Errors:
-  // those of `enqueue` and of Graph::Launch.
+  // those of `enqueue` and of Graph::Replay.
   template <typename Enqueue>
   Status Run(const StepKey& key, Stream& stream, const Enqueue& enqueue) {
     Entry& entry = Find(key);
-    if (entry.graph == nullptr && entry.runs == 1) {
-      Capture(entry, stream, enqueue);
+    if (entry.runs == 1) {
+      if (auto graph = stream.Capture(enqueue); graph.ok()) {
+        entry.graph = *std::move(graph);
+      }
     }
     ++entry.runs;
-    return entry.graph != nullptr ? entry.graph->Launch(stream) : enqueue();
+    return entry.graph != nullptr ? entry.graph->Replay(stream) : enqueue();
   }
 
  private:
@@ -45,18 +47,6 @@ class StepGraphs {
     int64_t runs = 0;
     std::unique_ptr<Graph> graph;
   };
-
-  template <typename Enqueue>
-  static void Capture(Entry& entry, Stream& stream, const Enqueue& enqueue) {
-    if (!stream.BeginCapture().ok()) {
-      return;
-    }
-    const Status enqueued = enqueue();
-    Result<std::unique_ptr<Graph>> graph = stream.EndCapture();
-    if (enqueued.ok() && graph.ok()) {
-      entry.graph = *std::move(graph);
-    }
-  }
 
   // The key's entry, after forgetting all when there are too many.
   Entry& Find(const StepKey& key);

@@ -2,19 +2,22 @@
 // guard bytes, seeded values, comparison with a tolerance, and the walk over all implementations.
 // No product code includes this.
 //
-// A suite of an operator runs each implementation on each case as a test of its own:
+// A suite of an operator runs each implementation of each platform on each case as a test of its
+// own:
 //
 //   class RmsNormConformance : public testing::TestWithParam<ConformanceParam<Case>> {};
-//   INSTANTIATE_TEST_SUITE_P(Cpu, RmsNormConformance,
-//                            testing::ValuesIn(ConformanceParams(
-//                                ConformanceCases(), ImplementationsOf(PlatformKind::kCpu))),
+//   INSTANTIATE_TEST_SUITE_P(All, RmsNormConformance,
+//                            testing::ValuesIn(ConformanceParams(ConformanceCases(),
+//                                                                ImplementationsOf)),
 //                            ConformanceName());
 //   TEST_P(RmsNormConformance, AgreesWithTheReference) {
-//     CpuFixture cpu(2);                              // two threads, the machine's best set
+//     PlatformFixture device(GetParam().platform);
+//     if (!device.missing().empty()) GTEST_SKIP() << device.missing();
+//     CpuFixture cpu(1);                              // for the reference
 //     TypedArray out(DType::kF16, {rows, 64}, 72);    // rows 72 elements apart, the gaps guarded
-//     const OpContext context = cpu.Context(GetParam().implementation);
+//     const OpContext context = device.Context(GetParam().implementation);
 //     if (!Named(list, context.implementation).accepts(context, args)) GTEST_SKIP();
-//     ...
+//     ... Run(cpu.Context("reference"), args) ... RunOnDevice(context, args) ...
 //     EXPECT_EQ(Mismatch(out.Values(), expected, ToleranceOf(DType::kF16)), "");
 //     EXPECT_EQ(out.Damage(), "");
 //   }
@@ -34,6 +37,7 @@
 
 #include "base/check.h"
 #include "base/strcat.h"
+#include "ops/device_arrays.h"
 #include "ops/implementation.h"
 #include "platform/cpu/cpu_device.h"
 #include "tensor/element.h"
@@ -81,12 +85,12 @@ inline std::vector<CpuIsa> AvailableIsas() {
 
 // Calls body(context) once for every implementation in `list` that takes `args` on the fixture's
 // stream, "reference" last. Returns how many that were.
-template <typename Args, typename Body>
-int ForEachImplementation(CpuFixture& cpu, const ImplementationList<Args>& list, const Args& args,
+template <typename Fixture, typename Args, typename Body>
+int ForEachImplementation(Fixture& fixture, const ImplementationList<Args>& list, const Args& args,
                           const Body& body) {
   int count = 0;
   for (const Implementation<Args>& implementation : list) {
-    const OpContext context = cpu.Context(implementation.name);
+    const OpContext context = fixture.Context(implementation.name);
     if (implementation.accepts(context, args)) {
       body(context);
       ++count;
@@ -100,6 +104,7 @@ template <typename Case>
 struct ConformanceParam {
   std::string implementation;
   Case problem;
+  PlatformKind platform = PlatformKind::kCpu;
 };
 
 // How GoogleTest shows it.
@@ -126,11 +131,31 @@ std::vector<ConformanceParam<Case>> ConformanceParams(const std::vector<Case>& c
   return params;
 }
 
-// The name of such a test: "avx2_decode_page_16".
+// The same of all platforms of this build.
+template <typename Case, typename Args>
+std::vector<ConformanceParam<Case>> ConformanceParams(
+    const std::vector<Case>& cases,
+    const ImplementationList<Args>& (*implementations_of)(PlatformKind)) {
+  std::vector<ConformanceParam<Case>> params;
+  for (const PlatformEntry& platform : EnabledPlatforms()) {
+    for (ConformanceParam<Case>& param :
+         ConformanceParams(cases, implementations_of(platform.kind))) {
+      param.platform = platform.kind;
+      params.push_back(std::move(param));
+    }
+  }
+  return params;
+}
+
+// The name of such a test: "avx2_decode_page_16"; on other platforms than the CPU with theirs
+// before it.
 struct ConformanceName {
   template <typename ParamInfo>
   std::string operator()(const ParamInfo& info) const {
-    return StrCat(info.param.implementation, "_", info.param.problem.name);
+    const PlatformKind platform = info.param.platform;
+    return StrCat(platform == PlatformKind::kCpu ? "" : PlatformName(platform),
+                  platform == PlatformKind::kCpu ? "" : "_", info.param.implementation, "_",
+                  info.param.problem.name);
   }
 };
 

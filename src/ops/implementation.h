@@ -1,6 +1,6 @@
-// How an operator keeps several implementations side by side: an ordered list of named functions,
-// best first, the reference last. The first that accepts the problem runs; any can be asked for by
-// name.
+// How an operator keeps several implementations side by side: an ordered list of named functions
+// for each platform, best first. The first that accepts the problem runs; any can be asked for by
+// name. The reference works in host memory, so it is the last of the CPU's list alone.
 #pragma once
 
 #include <string_view>
@@ -17,8 +17,7 @@ struct OpContext {
   Stream& stream;
   Workspace& workspace;
   // The implementation to run, by name; empty for the best that accepts the problem. A name that an
-  // operator does not have is an error of that operator, except "reference", which every operator
-  // has.
+  // operator does not have is an error of that operator; on the CPU every operator has "reference".
   std::string_view implementation = {};
 };
 
@@ -41,18 +40,14 @@ ImplementationList<Args> Join(ImplementationList<Args> first,
   return first;
 }
 
-// Runs the implementation that `context` asks for, or the first that accepts; the reference, which
-// reads and writes from the host, on other devices only when it is asked for. `op` is for messages.
+// Runs the implementation that `context` asks for, or the first that accepts. `op` is for messages.
 // Errors: not_found (no implementation of that name), unsupported (it does not take this problem).
 template <typename Args>
 Status RunBest(std::string_view op, const ImplementationList<Args>& list, const OpContext& context,
                const Args& args) {
-  const bool on_host = context.stream.device().place().IsHost();
   for (const Implementation<Args>& implementation : list) {
     const bool named = implementation.name == context.implementation;
-    const bool by_default =
-        context.implementation.empty() && (on_host || implementation.name != "reference");
-    if (!named && !by_default) {
+    if (!named && !context.implementation.empty()) {
       continue;
     }
     if (implementation.accepts(context, args)) {

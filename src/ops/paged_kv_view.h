@@ -29,7 +29,7 @@ struct PageStrides {
   int64_t head = 0;
   int64_t token = 0;
 
-  int64_t Offset(int64_t at_page, int64_t at_head, int64_t at_token) const {
+  constexpr int64_t Offset(int64_t at_page, int64_t at_head, int64_t at_token) const {
     return at_page * page + at_head * head + at_token * token;
   }
   bool operator==(const PageStrides&) const = default;

@@ -19,47 +19,45 @@
 #include <vector>
 
 #include "base/test_seed.h"
-#include "ops/conformance.h"
+#include "ops/platform_conformance.h"
 
 namespace quire::ops {
 
 template <typename Problem, typename Args>
 std::vector<float> ResultOf(Problem& problem, const OpContext& context, const Args& args) {
   problem.Reset();
-  const Status status = Run(context, args);
+  const Status status = RunOnDevice(context, args);
   EXPECT_TRUE(status.ok()) << status.message();
   return problem.Results();
 }
 
 // One implementation on one case against the reference.
 template <typename Case, typename Problem, auto kImplementationsOf>
-class RowConformance : public testing::TestWithParam<ConformanceParam<Case>> {
+class RowConformance : public ConformanceTest<Case> {
  protected:
   void ExpectAgreement(Tolerance tolerance) {
-    CpuFixture cpu(2);
     std::mt19937_64 rng(TestSeed());
     Problem problem(this->GetParam().problem, rng);
-    const OpContext context = cpu.Context(this->GetParam().implementation);
-    const auto& list = kImplementationsOf(PlatformKind::kCpu);
-    if (!Named(list, context.implementation).accepts(context, problem.args)) {
+    if (!this->Accepts(kImplementationsOf, problem.args)) {
       GTEST_SKIP() << "this machine does not have it";
     }
-    const std::vector<float> expected = ResultOf(problem, cpu.Context("reference"), problem.args);
-    EXPECT_EQ(Mismatch(ResultOf(problem, context, problem.args), expected, tolerance), "");
+    const std::vector<float> expected = ResultOf(problem, this->Reference(), problem.args);
+    EXPECT_EQ(Mismatch(ResultOf(problem, this->Context(), problem.args), expected, tolerance), "");
     EXPECT_EQ(problem.Damage(), "");
   }
 };
 
-// The bits of one case: the same for every implementation but the reference, on any threads, alone
-// or in company, in place or not.
+// The bits of one case: on the CPU the same for every implementation but the reference and on any
+// threads; on every platform the same alone or in company, in place or not.
 template <typename Case, typename Problem, auto kImplementationsOf>
 class RowExactness : public testing::TestWithParam<Case> {
  protected:
   void ExpectTheSameOnEveryWidthAndThreadCount() {
     CpuFixture one(1);
+    const auto& list = kImplementationsOf(PlatformKind::kCpu);
     const std::vector<float> expected =
-        ResultOf(problem_, one.Context(List()[List().size() - 2].name), problem_.args);
-    ForEach([&](const OpContext& context) {
+        ResultOf(problem_, one.Context(list[list.size() - 2].name), problem_.args);
+    ForEachOf(PlatformKind::kCpu, [&](const OpContext& context) {
       EXPECT_EQ(BitMismatch(ResultOf(problem_, context, problem_.args), expected), "");
     });
   }
@@ -68,7 +66,7 @@ class RowExactness : public testing::TestWithParam<Case> {
       const std::vector<float> expected = ResultOf(problem_, context, problem_.args);
       problem_.Reset();
       for (int64_t t = 0; t < problem_.tokens(); ++t) {
-        EXPECT_TRUE(Run(context, problem_.Token(t)).ok());
+        EXPECT_TRUE(RunOnDevice(context, problem_.Token(t)).ok());
       }
       EXPECT_EQ(BitMismatch(problem_.Results(), expected), "");
     });
@@ -77,22 +75,31 @@ class RowExactness : public testing::TestWithParam<Case> {
     ForEach([&](const OpContext& context) {
       const std::vector<float> expected = ResultOf(problem_, context, problem_.args);
       problem_.Reset();
-      EXPECT_TRUE(Run(context, problem_.InPlace()).ok());
+      EXPECT_TRUE(RunOnDevice(context, problem_.InPlace()).ok());
       EXPECT_EQ(BitMismatch(problem_.Results(), expected), "");
     });
   }
 
  private:
-  static const auto& List() { return kImplementationsOf(PlatformKind::kCpu); }
   template <typename Body>
   void ForEach(const Body& body) {
-    CpuFixture cpu(2);
-    ForEachImplementation(cpu, List(), problem_.args, [&](const OpContext& context) {
-      SCOPED_TRACE(context.implementation);
-      if (context.implementation != "reference") {
-        body(context);
-      }
-    });
+    for (const PlatformEntry& platform : EnabledPlatforms()) {
+      ForEachOf(platform.kind, body);
+    }
+  }
+  template <typename Body>
+  void ForEachOf(PlatformKind platform, const Body& body) {
+    PlatformFixture device(platform);
+    if (!device.missing().empty()) {
+      return;
+    }
+    ForEachImplementation(device, kImplementationsOf(platform), problem_.args,
+                          [&](const OpContext& context) {
+                            SCOPED_TRACE(context.implementation);
+                            if (context.implementation != "reference") {
+                              body(context);
+                            }
+                          });
   }
 
   std::mt19937_64 rng_{TestSeed()};

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -74,6 +75,7 @@ struct DeviceProperties {
 };
 
 class Device;
+class Stream;
 
 // A point in a stream's order. Any thread may wait for it, also after the stream is gone.
 class Event {
@@ -83,15 +85,15 @@ class Event {
   virtual Status Wait() = 0;
 };
 
-class Stream;
-
-// Work that was captured once and is enqueued again as one piece: the same operators on the same
-// addresses, with what lies there by then.
+// Work that was recorded once and is enqueued as a whole: what the device is to do is known to it,
+// so that the host has little to do.
 class Graph {
  public:
   virtual ~Graph() = default;
-  // Enqueues it on a stream of the device that it was captured on.
-  virtual Status Launch(Stream& stream) = 0;
+  // Enqueues the work. It has the addresses and extents of its recording, and what lies there when
+  // it runs: a recorded copy from pinned memory takes what the host has written there since. One
+  // replay after the other: the work of two does not overlap.
+  virtual Status Replay(Stream& stream) = 0;
 };
 
 // A queue of work on one device, in order. One thread at a time enqueues.
@@ -105,17 +107,14 @@ class Stream {
   // memory may wait for the stream.
   virtual Status Copy(void* to, Place to_place, const void* from, Place from_place,
                       size_t bytes) = 0;
+  // Records what `enqueue` enqueues on this stream instead of running it. What it allocates must
+  // live as long as the graph; it must not wait. Errors: those of `enqueue`; unsupported where the
+  // device is not asynchronous.
+  virtual Result<std::unique_ptr<Graph>> Capture(const std::function<Status()>& enqueue) = 0;
   // The point behind all work enqueued so far.
   virtual Result<std::unique_ptr<Event>> Record() = 0;
   // Returns when all enqueued work has finished; the first error of that work, if any.
   virtual Status Synchronize() = 0;
-
-  // From here until EndCapture, work is captured and not run. What is enqueued meanwhile must need
-  // no waiting and no new memory: run it once before. Errors: unsupported (a device that is not
-  // asynchronous).
-  virtual Status BeginCapture() = 0;
-  // Errors: those that made the work impossible to capture; nothing of it has run then.
-  virtual Result<std::unique_ptr<Graph>> EndCapture() = 0;
 };
 
 // One device of a platform. Thread-safe.

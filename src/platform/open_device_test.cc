@@ -78,6 +78,7 @@ TEST(OpenDeviceTest, CopiesInStreamOrder) {
     EXPECT_TRUE((*event)->Wait().ok());
     EXPECT_THAT(std::vector<int>(output, output + 4), testing::ElementsAre(0, 1, 2, -1));
     EXPECT_TRUE((*stream)->Copy(nullptr, Place::Host(), nullptr, Place::Host(), 0).ok());
+    EXPECT_EQ((*stream)->Capture([] { return OkStatus(); }).ok(), (*device)->is_asynchronous());
     EXPECT_TRUE((*stream)->Synchronize().ok());
   }
 }

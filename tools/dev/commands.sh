@@ -307,14 +307,16 @@ help_docs() {
 usage: ./dev docs
 
 Writes docs/operators.md: every operator, its implementations and their types, from the lists that
-the build makes. The test docs.operators fails while the page is behind them.
+the build makes. The test docs.operators_cpu fails while the page is behind them. The page of
+another platform is written on a machine that builds it:
+  build/cuda-release/tools/operators_page src/ops cuda >docs/operators_cuda.md
 TEXT
 }
 command_docs() {
   [[ $# -eq 0 ]] || usage_error "docs takes no arguments; got: $*"
   install_all
   build_preset cpu-release operators_page
-  "$ROOT/build/cpu-release/tools/operators_page" "$ROOT/src/ops" >"$ROOT/docs/operators.md.part"
+  "$ROOT/build/cpu-release/tools/operators_page" "$ROOT/src/ops" cpu >"$ROOT/docs/operators.md.part"
   mv "$ROOT/docs/operators.md.part" "$ROOT/docs/operators.md"
   say "docs/operators.md is written"
 }

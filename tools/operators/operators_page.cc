@@ -1,5 +1,6 @@
-// Prints docs/operators.md: every operator, what it is (the first line of its header), and its
-// implementations on every enabled platform. Argument: the folder src/ops.
+// Prints docs/operators.md, or docs/operators_PLATFORM.md for a platform other than the CPU: every
+// operator, what it is (the first line of its header), and its implementations on that platform.
+// Arguments: the folder src/ops, the platform.
 #include <algorithm>
 #include <fstream>
 #include <iostream>
@@ -52,13 +53,13 @@ void PrintPlatform(const std::string& ops_folder, PlatformKind platform) {
 }  // namespace quire
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::cerr << "usage: operators_page src/ops\n";
-    return 2;
-  }
-  std::cout << quire::kIntroduction;
   for (const quire::PlatformEntry& platform : quire::EnabledPlatforms()) {
-    quire::PrintPlatform(argv[1], platform.kind);
+    if (argc == 3 && quire::PlatformName(platform.kind) == argv[2]) {
+      std::cout << quire::kIntroduction;
+      quire::PrintPlatform(argv[1], platform.kind);
+      return 0;
+    }
   }
-  return 0;
+  std::cerr << "usage: operators_page src/ops PLATFORM, one that this build has\n";
+  return 2;
 }

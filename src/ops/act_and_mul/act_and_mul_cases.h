@@ -9,6 +9,14 @@
 
 namespace quire::ops::act_and_mul {
 
+template <typename Visitor>
+void VisitArrays(Args& args, const Visitor& visit) {
+  visit(args.gate_up);
+  visit(args.out);
+  visit(args.gate);
+  visit(args.up);
+}
+
 // How a problem gives its inputs.
 enum class Form : uint8_t { kGateUp, kGateAndUp, kGateAlone };
 

@@ -17,8 +17,9 @@ const Implementations& All() {
 }
 
 class ActAndMulConformance : public RowConformance<Case, Problem, ImplementationsOf> {};
-INSTANTIATE_TEST_SUITE_P(Cpu, ActAndMulConformance,
-                         testing::ValuesIn(ConformanceParams(ConformanceCases(), All())),
+INSTANTIATE_TEST_SUITE_P(All, ActAndMulConformance,
+                         testing::ValuesIn(ConformanceParams(ConformanceCases(),
+                                                             ImplementationsOf)),
                          ConformanceName());
 TEST_P(ActAndMulConformance, AgreesWithTheReference) {
   ExpectAgreement(GetParam().problem.tolerance());

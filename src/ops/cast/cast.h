@@ -14,7 +14,7 @@ struct Args {
 
 using Implementations = ImplementationList<Args>;
 
-// The implementations of a platform, best first, ending in "reference".
+// The implementations of a platform, best first; those of the CPU end in "reference".
 const Implementations& ImplementationsOf(PlatformKind platform);
 
 // Rounds once, to the nearest, ties to even. f16 and bf16 overflow to infinity, f8e4m3 saturates at

@@ -10,6 +10,13 @@
 
 namespace quire::ops::cast {
 
+template <typename Visitor>
+void VisitArrays(Args& args, const Visitor& visit) {
+  visit(args.x);
+  visit(args.out);
+  visit(args.scale);
+}
+
 struct Case {
   std::string name = {};
   int64_t rows = 5;

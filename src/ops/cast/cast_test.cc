@@ -6,6 +6,7 @@
 #include "base/test_seed.h"
 #include "ops/cast/cast_cases.h"
 #include "ops/fixture_file.h"
+#include "ops/platform_conformance.h"
 
 namespace quire::ops::cast {
 namespace {
@@ -19,33 +20,32 @@ const Implementations& All() {
 
 std::vector<uint8_t> Result(const OpContext& context, Problem& problem) {
   problem.out().Assign(std::vector<float>(problem.out().Values().size(), 7.0f));
-  const Status status = Run(context, problem.args());
+  const Status status = RunOnDevice(context, problem.args());
   EXPECT_TRUE(status.ok()) << status.message();
   EXPECT_EQ(problem.out().Damage(), "");
   return problem.out().Bytes();
 }
 
-class CastConformance : public testing::TestWithParam<ConformanceParam<Case>> {
+class CastConformance : public ConformanceTest<Case> {
  protected:
   const uint64_t seed_ = TestSeed();
   const Case case_ = Drawn(GetParam().problem, seed_);
 };
 
-INSTANTIATE_TEST_SUITE_P(Cpu, CastConformance,
-                         testing::ValuesIn(ConformanceParams(ConformanceCases(), All())),
+INSTANTIATE_TEST_SUITE_P(All, CastConformance,
+                         testing::ValuesIn(ConformanceParams(ConformanceCases(),
+                                                             ImplementationsOf)),
                          ConformanceName());
 
 // There is one right answer: the bits are compared.
 TEST_P(CastConformance, WritesTheBytesOfTheReference) {
-  CpuFixture cpu(3);
   Problem problem(case_, seed_);
-  const OpContext context = cpu.Context(GetParam().implementation);
-  if (!Named(All(), context.implementation).accepts(context, problem.args())) {
+  if (!Accepts(ImplementationsOf, problem.args())) {
     GTEST_SKIP();
   }
   const std::vector<uint8_t> before = problem.x().Bytes();
-  const std::vector<uint8_t> expected = Result(cpu.Context("reference"), problem);
-  EXPECT_EQ(Result(context, problem), expected);
+  const std::vector<uint8_t> expected = Result(Reference(), problem);
+  EXPECT_EQ(Result(Context(), problem), expected);
   EXPECT_EQ(problem.x().Bytes(), before);
 }
 

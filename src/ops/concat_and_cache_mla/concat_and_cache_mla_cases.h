@@ -12,6 +12,14 @@
 
 namespace quire::ops::concat_and_cache_mla {
 
+template <typename Visitor>
+void VisitArrays(Args& args, const Visitor& visit) {
+  visit(args.latent);
+  visit(args.rope);
+  visit(args.slot_mapping);
+  visit(args.cache);
+}
+
 struct Case {
   std::string name = {};
   int32_t tokens = 17;

@@ -6,6 +6,7 @@
 #include "base/test_seed.h"
 #include "ops/concat_and_cache_mla/concat_and_cache_mla_cases.h"
 #include "ops/fixture_file.h"
+#include "ops/platform_conformance.h"
 
 namespace quire::ops::concat_and_cache_mla {
 namespace {
@@ -18,28 +19,27 @@ const Implementations& All() {
   return ImplementationsOf(PlatformKind::kCpu);
 }
 
-class ConcatAndCacheMlaConformance : public testing::TestWithParam<ConformanceParam<Case>> {
+class ConcatAndCacheMlaConformance : public ConformanceTest<Case> {
  protected:
   const uint64_t seed_ = TestSeed();
   const Case case_ = Drawn(GetParam().problem, seed_);
 };
 
-INSTANTIATE_TEST_SUITE_P(Cpu, ConcatAndCacheMlaConformance,
-                         testing::ValuesIn(ConformanceParams(ConformanceCases(), All())),
+INSTANTIATE_TEST_SUITE_P(All, ConcatAndCacheMlaConformance,
+                         testing::ValuesIn(ConformanceParams(ConformanceCases(),
+                                                             ImplementationsOf)),
                          ConformanceName());
 
 // There is one right answer: the bits of the whole cache are compared, unused slots included.
 TEST_P(ConcatAndCacheMlaConformance, WritesTheBytesOfTheReference) {
-  CpuFixture cpu(3);
   Problem problem(case_, seed_);
-  const OpContext context = cpu.Context(GetParam().implementation);
-  if (!Named(All(), context.implementation).accepts(context, problem.args())) {
+  if (!Accepts(ImplementationsOf, problem.args())) {
     GTEST_SKIP();
   }
-  ASSERT_TRUE(concat_and_cache_mla::Run(cpu.Context("reference"), problem.args()).ok());
+  ASSERT_TRUE(concat_and_cache_mla::Run(Reference(), problem.args()).ok());
   const std::vector<uint8_t> expected = problem.CacheBytes();
   problem.ClearCache();
-  const Status status = concat_and_cache_mla::Run(context, problem.args());
+  const Status status = RunOnDevice(Context(), problem.args());
   ASSERT_TRUE(status.ok()) << status.message();
   EXPECT_TRUE(problem.CacheBytes() == expected);
   EXPECT_EQ(problem.Damage(), "");

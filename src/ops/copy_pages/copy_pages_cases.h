@@ -11,6 +11,13 @@
 
 namespace quire::ops::copy_pages {
 
+template <typename Visitor>
+void VisitArrays(Args& args, const Visitor& visit) {
+  visit(args.source);
+  visit(args.destination);
+  visit(args.pairs);
+}
+
 struct Case {
   std::string name = {};
   int32_t source_pages = 9;

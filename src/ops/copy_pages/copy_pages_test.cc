@@ -5,6 +5,7 @@
 
 #include "base/test_seed.h"
 #include "ops/copy_pages/copy_pages_cases.h"
+#include "ops/platform_conformance.h"
 
 namespace quire::ops::copy_pages {
 namespace {
@@ -16,27 +17,26 @@ const Implementations& All() {
   return ImplementationsOf(PlatformKind::kCpu);
 }
 
-class CopyPagesConformance : public testing::TestWithParam<ConformanceParam<Case>> {
+class CopyPagesConformance : public ConformanceTest<Case> {
  protected:
   const uint64_t seed_ = TestSeed();
   const Case case_ = Drawn(GetParam().problem, seed_);
 };
 
-INSTANTIATE_TEST_SUITE_P(Cpu, CopyPagesConformance,
-                         testing::ValuesIn(ConformanceParams(ConformanceCases(), All())),
+INSTANTIATE_TEST_SUITE_P(All, CopyPagesConformance,
+                         testing::ValuesIn(ConformanceParams(ConformanceCases(),
+                                                             ImplementationsOf)),
                          ConformanceName());
 
 TEST_P(CopyPagesConformance, WritesTheBytesOfTheReference) {
-  CpuFixture cpu(3);
   Problem problem(case_, seed_);
-  const OpContext context = cpu.Context(GetParam().implementation);
-  if (!Named(All(), context.implementation).accepts(context, problem.args())) {
+  if (!Accepts(ImplementationsOf, problem.args())) {
     GTEST_SKIP();
   }
-  ASSERT_TRUE(copy_pages::Run(cpu.Context("reference"), problem.args()).ok());
+  ASSERT_TRUE(copy_pages::Run(Reference(), problem.args()).ok());
   const std::vector<uint8_t> expected = problem.Destination();
   problem.Clear();
-  const Status status = copy_pages::Run(context, problem.args());
+  const Status status = RunOnDevice(Context(), problem.args());
   ASSERT_TRUE(status.ok()) << status.message();
   EXPECT_TRUE(problem.Destination() == expected);
   EXPECT_EQ(problem.Damage(), "");

@@ -31,6 +31,10 @@ Status ValidateTable(const TensorView& table, Place place) {
 
 Status ValidateIds(const Args& args, Place place) {
   const TensorView& ids = args.ids;
+  if (!place.IsHost() && !args.tokens.empty()) {
+    return InvalidArgument("embedding: tokens are in host memory; on ", PlaceName(place),
+                           " give ids");
+  }
   if (!IsGiven(ids)) {
     return OkStatus();
   }
@@ -55,7 +59,7 @@ Status Validate(const Args& args, Place place) {
     return InvalidArgument("embedding: out is ", Describe(args.out), "; it must be [", ids.size(),
                            ", ", args.table.dim(1), "]");
   }
-  for (int64_t t = 0; t < ids.size(); ++t) {
+  for (int64_t t = 0; place.IsHost() && t < ids.size(); ++t) {
     if (ids[t] < 0 || ids[t] >= args.table.dim(0)) {
       return InvalidArgument("embedding: token id ", ids[t], " of row ", t,
                              " is outside the vocabulary of ", args.table.dim(0));

@@ -10,7 +10,7 @@
 namespace quire::ops::embedding {
 
 struct Args {
-  std::span<const int32_t> tokens = {};  // [T], 0 <= token < V
+  std::span<const int32_t> tokens = {};  // [T], 0 <= token < V; on the CPU alone
   TensorView table;     // [V, D] f32, f16, bf16 or quantized; rows may be strided by whole blocks
   TensorView out;       // f32, f16 or bf16 [T, D]; rows may be strided; no memory of the table
   float scale = 1.0f;   // multiplies every element (Gemma: sqrt(D))
@@ -19,12 +19,13 @@ struct Args {
 
 using Implementations = ImplementationList<Args>;
 
-// The implementations of a platform, best first, ending in "reference".
+// The implementations of a platform, best first; those of the CPU end in "reference".
 const Implementations& ImplementationsOf(PlatformKind platform);
 
 // An element is widened to fp32, multiplied and rounded once; rows of out's own type are copied bit
-// for bit where scale is 1. Errors: invalid_argument (shapes, types, places; a token id outside the
-// table, naming it).
+// for bit where scale is 1. Errors: invalid_argument (shapes, types, places; where the host can
+// read them, a token id outside the table, naming it). A kernel whose ids the host cannot read
+// writes zeros for those outside the table.
 Status Run(const OpContext& context, const Args& args);
 
 }  // namespace quire::ops::embedding

@@ -10,6 +10,19 @@
 
 namespace quire::ops::embedding {
 
+template <typename Visitor>
+void VisitArrays(Args& args, const Visitor& visit) {
+  if (!args.tokens.empty()) {  // host memory for the host alone
+    args.ids = {const_cast<int32_t*>(args.tokens.data()),
+                DType::kI32,
+                {static_cast<int64_t>(args.tokens.size())}};
+    args.tokens = {};
+  }
+  visit(args.table);
+  visit(args.out);
+  visit(args.ids);
+}
+
 struct Case {
   std::string name = {};
   DType table = DType::kF32;

@@ -17,8 +17,9 @@ const Implementations& All() {
 }
 
 class EmbeddingConformance : public RowConformance<Case, Problem, ImplementationsOf> {};
-INSTANTIATE_TEST_SUITE_P(Cpu, EmbeddingConformance,
-                         testing::ValuesIn(ConformanceParams(ConformanceCases(), All())),
+INSTANTIATE_TEST_SUITE_P(All, EmbeddingConformance,
+                         testing::ValuesIn(ConformanceParams(ConformanceCases(),
+                                                             ImplementationsOf)),
                          ConformanceName());
 TEST_P(EmbeddingConformance, AgreesWithTheReference) {
   ExpectAgreement(GetParam().problem.tolerance());

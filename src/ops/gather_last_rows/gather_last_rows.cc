@@ -49,6 +49,9 @@ Status Validate(const Args& args, Place place) {
                            " elements for ", rows, " rows of out; it must have ",
                            by_row ? "as many" : "one more");
   }
+  if (!place.IsHost()) {
+    return OkStatus();
+  }
   if (!by_row) {
     QUIRE_RETURN_IF_ERROR(ValidateSequences(args));
   }

@@ -23,11 +23,12 @@ inline int64_t SourceRow(const Args& args, int64_t r) {
 
 using Implementations = ImplementationList<Args>;
 
-// The implementations of a platform, best first, ending in "reference".
+// The implementations of a platform, best first; those of the CPU end in "reference".
 const Implementations& ImplementationsOf(PlatformKind platform);
 
-// Copies bytes: a NaN keeps its bits. Errors: invalid_argument (shapes, types, places; a row
-// outside x or a sequence without rows, naming it).
+// Copies bytes: a NaN keeps its bits. Errors: invalid_argument (shapes, types, places; where the
+// host can read them, a row outside x or a sequence without rows, naming it). A kernel whose rows
+// the host cannot read leaves those of out alone whose row is outside x.
 Status Run(const OpContext& context, const Args& args);
 
 }  // namespace quire::ops::gather_last_rows

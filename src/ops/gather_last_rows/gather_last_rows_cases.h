@@ -11,6 +11,14 @@
 
 namespace quire::ops::gather_last_rows {
 
+template <typename Visitor>
+void VisitArrays(Args& args, const Visitor& visit) {
+  visit(args.x);
+  visit(args.rows);
+  visit(args.query_start);
+  visit(args.out);
+}
+
 struct Case {
   std::string name = {};
   int64_t tokens = 0;     // T

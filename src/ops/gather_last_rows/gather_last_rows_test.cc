@@ -17,8 +17,9 @@ const Implementations& All() {
 }
 
 class GatherLastRowsConformance : public RowConformance<Case, Problem, ImplementationsOf> {};
-INSTANTIATE_TEST_SUITE_P(Cpu, GatherLastRowsConformance,
-                         testing::ValuesIn(ConformanceParams(ConformanceCases(), All())),
+INSTANTIATE_TEST_SUITE_P(All, GatherLastRowsConformance,
+                         testing::ValuesIn(ConformanceParams(ConformanceCases(),
+                                                             ImplementationsOf)),
                          ConformanceName());
 TEST_P(GatherLastRowsConformance, AgreesWithTheReference) {
   ExpectAgreement({});

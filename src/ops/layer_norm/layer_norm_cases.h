@@ -10,6 +10,14 @@
 
 namespace quire::ops::layer_norm {
 
+template <typename Visitor>
+void VisitArrays(Args& args, const Visitor& visit) {
+  visit(args.x);
+  visit(args.weight);
+  visit(args.bias);
+  visit(args.out);
+}
+
 struct Case {
   std::string name = {};
   int64_t tokens = 0;

@@ -17,8 +17,9 @@ const Implementations& All() {
 }
 
 class LayerNormConformance : public RowConformance<Case, Problem, ImplementationsOf> {};
-INSTANTIATE_TEST_SUITE_P(Cpu, LayerNormConformance,
-                         testing::ValuesIn(ConformanceParams(ConformanceCases(), All())),
+INSTANTIATE_TEST_SUITE_P(All, LayerNormConformance,
+                         testing::ValuesIn(ConformanceParams(ConformanceCases(),
+                                                             ImplementationsOf)),
                          ConformanceName());
 TEST_P(LayerNormConformance, AgreesWithTheReference) {
   ExpectAgreement(GetParam().problem.tolerance());

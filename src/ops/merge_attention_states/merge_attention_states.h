@@ -24,7 +24,7 @@ struct Args {
 
 using Implementations = ImplementationList<Args>;
 
-// The implementations of a platform, best first, ending in "reference".
+// The implementations of a platform, best first; those of the CPU end in "reference".
 const Implementations& ImplementationsOf(PlatformKind platform);
 
 // Where one side has no keys the result is the other side, bit for bit; where neither has, 0 and

@@ -10,6 +10,16 @@
 
 namespace quire::ops::merge_attention_states {
 
+template <typename Visitor>
+void VisitArrays(Args& args, const Visitor& visit) {
+  visit(args.out_a);
+  visit(args.lse_a);
+  visit(args.out_b);
+  visit(args.lse_b);
+  visit(args.out);
+  visit(args.lse);
+}
+
 // Which log-sum-exps are minus infinity, by row and head in turn.
 enum class Empty : uint8_t { kNever, kSomeA, kSomeB, kSome, kBoth };
 

@@ -18,8 +18,9 @@ const Implementations& All() {
 }
 
 class MergeAttentionStatesConformance : public RowConformance<Case, Problem, ImplementationsOf> {};
-INSTANTIATE_TEST_SUITE_P(Cpu, MergeAttentionStatesConformance,
-                         testing::ValuesIn(ConformanceParams(ConformanceCases(), All())),
+INSTANTIATE_TEST_SUITE_P(All, MergeAttentionStatesConformance,
+                         testing::ValuesIn(ConformanceParams(ConformanceCases(),
+                                                             ImplementationsOf)),
                          ConformanceName());
 TEST_P(MergeAttentionStatesConformance, AgreesWithTheReference) {
   ExpectAgreement(GetParam().problem.tolerance());

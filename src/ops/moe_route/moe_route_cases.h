@@ -10,6 +10,14 @@
 
 namespace quire::ops::moe_route {
 
+template <typename Visitor>
+void VisitArrays(Args& args, const Visitor& visit) {
+  visit(args.logits);
+  visit(args.bias);
+  visit(args.ids);
+  visit(args.weights);
+}
+
 struct Case {
   std::string name;
   int64_t tokens = 0;

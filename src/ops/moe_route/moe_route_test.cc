@@ -8,6 +8,7 @@
 #include "base/test_seed.h"
 #include "ops/fixture_file.h"
 #include "ops/moe_route/moe_route_cases.h"
+#include "ops/platform_conformance.h"
 
 namespace quire::ops::moe_route {
 namespace {
@@ -19,32 +20,27 @@ const Implementations& All() {
   return ImplementationsOf(PlatformKind::kCpu);
 }
 
-class MoeRouteConformance : public testing::TestWithParam<ConformanceParam<Case>> {
+class MoeRouteConformance : public ConformanceTest<Case> {
  protected:
   MoeRouteConformance()
       : case_(GetParam().problem.is_random ? RandomCase(rng_) : GetParam().problem),
         problem_(case_, rng_) {}
-
-  bool Accepted(CpuFixture& cpu) {
-    const OpContext context = cpu.Context(GetParam().implementation);
-    return Named(All(), context.implementation).accepts(context, problem_.args);
-  }
 
   std::mt19937_64 rng_{TestSeed()};
   Case case_;
   Problem problem_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Cpu, MoeRouteConformance,
-                         testing::ValuesIn(ConformanceParams(Cases(), All())), ConformanceName());
+INSTANTIATE_TEST_SUITE_P(All, MoeRouteConformance,
+                         testing::ValuesIn(ConformanceParams(Cases(), ImplementationsOf)),
+                         ConformanceName());
 
 TEST_P(MoeRouteConformance, AgreesWithTheReference) {
-  CpuFixture cpu(2);
-  ASSERT_TRUE(Accepted(cpu));
-  ASSERT_TRUE(moe_route::Run(cpu.Context("reference"), problem_.args).ok());
+  ASSERT_TRUE(Accepts(ImplementationsOf, problem_.args));
+  ASSERT_TRUE(moe_route::Run(Reference(), problem_.args).ok());
   const std::vector<int32_t> ids = problem_.ids.Values();
   const std::vector<float> weights = problem_.weights.Values();
-  const Status status = moe_route::Run(cpu.Context(GetParam().implementation), problem_.args);
+  const Status status = RunOnDevice(Context(), problem_.args);
   ASSERT_TRUE(status.ok()) << status.message();
   EXPECT_EQ(problem_.ids.Values(), ids);
   EXPECT_EQ(Mismatch(problem_.weights.Values(), weights, {.rtol = 2e-6, .atol = 1e-12}), "");
@@ -53,12 +49,11 @@ TEST_P(MoeRouteConformance, AgreesWithTheReference) {
   EXPECT_EQ(problem_.logits.Damage(), "");
 }
 
-// A token alone, on another number of threads and at the lowest set: the same bits.
+// A token alone, on the CPU on another number of threads and at the lowest set: the same bits.
 TEST_P(MoeRouteConformance, TokensAreIndependentAndSetsAgree) {
-  CpuFixture two(2);
   CpuFixture one(1);
-  ASSERT_TRUE(Accepted(two));
-  ASSERT_TRUE(moe_route::Run(two.Context(GetParam().implementation), problem_.args).ok());
+  const bool on_cpu = GetParam().platform == PlatformKind::kCpu;
+  ASSERT_TRUE(RunOnDevice(Context(), problem_.args).ok());
   const std::vector<int32_t> ids = problem_.ids.Values();
   const std::vector<float> weights = problem_.weights.Values();
   for (int64_t t = 0; t < case_.tokens; ++t) {
@@ -66,7 +61,7 @@ TEST_P(MoeRouteConformance, TokensAreIndependentAndSetsAgree) {
     row.logits = row.logits.Rows(t, t + 1);
     row.ids = row.ids.Rows(t, t + 1);
     row.weights = row.weights.Rows(t, t + 1);
-    ASSERT_TRUE(moe_route::Run(one.Context("vectorized"), row).ok());
+    ASSERT_TRUE(RunOnDevice(on_cpu ? one.Context("vectorized") : Context(), row).ok());
   }
   EXPECT_EQ(problem_.ids.Values(), ids);
   EXPECT_EQ(BitMismatch(problem_.weights.Values(), weights), "");

@@ -19,7 +19,7 @@ struct Args {
 
 using Implementations = ImplementationList<Args>;
 
-// The implementations of a platform, best first, ending in "reference".
+// The implementations of a platform, best first; those of the CPU end in "reference".
 const Implementations& ImplementationsOf(PlatformKind platform);
 
 // Row b of out gets the first ceil(kv_length[b] / page_size) pages of its request; the rest of the

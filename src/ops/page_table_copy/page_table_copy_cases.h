@@ -13,6 +13,14 @@
 
 namespace quire::ops::page_table_copy {
 
+template <typename Visitor>
+void VisitArrays(Args& args, const Visitor& visit) {
+  visit(args.request_pages);
+  visit(args.request_ids);
+  visit(args.kv_length);
+  visit(args.out);
+}
+
 struct Case {
   std::string name = {};
   int32_t page_size = 16;

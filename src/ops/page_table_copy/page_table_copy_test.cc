@@ -6,6 +6,7 @@
 #include "base/test_seed.h"
 #include "ops/fixture_file.h"
 #include "ops/page_table_copy/page_table_copy_cases.h"
+#include "ops/platform_conformance.h"
 
 namespace quire::ops::page_table_copy {
 namespace {
@@ -36,26 +37,25 @@ struct Problem {
   Args args;
 };
 
-class PageTableCopyConformance : public testing::TestWithParam<ConformanceParam<Case>> {
+class PageTableCopyConformance : public ConformanceTest<Case> {
  protected:
   const uint64_t seed_ = TestSeed();
   const Case case_ = Drawn(GetParam().problem, seed_);
 };
 
-INSTANTIATE_TEST_SUITE_P(Cpu, PageTableCopyConformance,
-                         testing::ValuesIn(ConformanceParams(ConformanceCases(kBlockPages), All())),
+INSTANTIATE_TEST_SUITE_P(All, PageTableCopyConformance,
+                         testing::ValuesIn(ConformanceParams(ConformanceCases(kBlockPages),
+                                                             ImplementationsOf)),
                          ConformanceName());
 
 TEST_P(PageTableCopyConformance, WritesTheTableOfTheReference) {
-  CpuFixture cpu(3);
   Problem expected(case_, seed_);
-  ASSERT_TRUE(page_table_copy::Run(cpu.Context("reference"), expected.args).ok());
+  ASSERT_TRUE(page_table_copy::Run(Reference(), expected.args).ok());
   Problem problem(case_, seed_);
-  const OpContext context = cpu.Context(GetParam().implementation);
-  if (!Named(All(), context.implementation).accepts(context, problem.args)) {
+  if (!Accepts(ImplementationsOf, problem.args)) {
     GTEST_SKIP();
   }
-  const Status status = page_table_copy::Run(context, problem.args);
+  const Status status = RunOnDevice(Context(), problem.args);
   ASSERT_TRUE(status.ok()) << status.message();
   EXPECT_EQ(problem.out.Values(), expected.out.Values());
   EXPECT_EQ(problem.out.Damage(), "");

@@ -38,7 +38,7 @@ struct Args {
 
 using Implementations = ImplementationList<Args>;
 
-// The implementations of a platform, best first, ending in "reference".
+// The implementations of a platform, best first; those of the CPU end in "reference".
 const Implementations& ImplementationsOf(PlatformKind platform);
 
 // Exactness and what is read: as in flash_attention.h. Errors: invalid_argument (shapes, types,

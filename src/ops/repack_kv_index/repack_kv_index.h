@@ -22,7 +22,7 @@ struct Args {
 
 using Implementations = ImplementationList<Args>;
 
-// The implementations of a platform, best first, ending in "reference".
+// The implementations of a platform, best first; those of the CPU end in "reference".
 const Implementations& ImplementationsOf(PlatformKind platform);
 
 // indptr[0] = 0; sequence b adds ceil(kv_length[b] / page_size) pages. Only the first indptr[B]

@@ -8,6 +8,16 @@
 
 namespace quire::ops::repack_kv_index {
 
+template <typename Visitor>
+void VisitArrays(Args& args, const Visitor& visit) {
+  visit(args.request_pages);
+  visit(args.request_ids);
+  visit(args.kv_length);
+  visit(args.indptr);
+  visit(args.indices);
+  visit(args.last_page_len);
+}
+
 using page_table_copy::Case;
 using page_table_copy::Drawn;
 using page_table_copy::Requests;

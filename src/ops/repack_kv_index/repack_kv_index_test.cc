@@ -5,6 +5,7 @@
 
 #include "base/test_seed.h"
 #include "ops/fixture_file.h"
+#include "ops/platform_conformance.h"
 #include "ops/repack_kv_index/blocks.h"
 #include "ops/repack_kv_index/repack_kv_index_cases.h"
 
@@ -18,29 +19,27 @@ const Implementations& All() {
   return ImplementationsOf(PlatformKind::kCpu);
 }
 
-class RepackKvIndexConformance : public testing::TestWithParam<ConformanceParam<Case>> {
+class RepackKvIndexConformance : public ConformanceTest<Case> {
  protected:
   const uint64_t seed_ = TestSeed();
   const Case case_ = Drawn(GetParam().problem, seed_);
 };
 
-INSTANTIATE_TEST_SUITE_P(
-    Cpu, RepackKvIndexConformance,
-    testing::ValuesIn(ConformanceParams(page_table_copy::ConformanceCases(kBlockPages), All())),
-    ConformanceName());
+INSTANTIATE_TEST_SUITE_P(All, RepackKvIndexConformance,
+                         testing::ValuesIn(ConformanceParams(
+                             page_table_copy::ConformanceCases(kBlockPages), ImplementationsOf)),
+                         ConformanceName());
 
 // With no room to spare (what is beyond is guarded) and with some, which stays as it was.
 TEST_P(RepackKvIndexConformance, WritesTheRowsOfTheReference) {
-  CpuFixture cpu(3);
   for (const int64_t spare : {0, 5}) {
     Problem expected(case_, seed_, spare);
-    ASSERT_TRUE(repack_kv_index::Run(cpu.Context("reference"), expected.args).ok());
+    ASSERT_TRUE(repack_kv_index::Run(Reference(), expected.args).ok());
     Problem problem(case_, seed_, spare);
-    const OpContext context = cpu.Context(GetParam().implementation);
-    if (!Named(All(), context.implementation).accepts(context, problem.args)) {
+    if (!Accepts(ImplementationsOf, problem.args)) {
       GTEST_SKIP();
     }
-    const Status status = repack_kv_index::Run(context, problem.args);
+    const Status status = RunOnDevice(Context(), problem.args);
     ASSERT_TRUE(status.ok()) << status.message();
     EXPECT_EQ(problem.indptr.Values(), expected.indptr.Values());
     EXPECT_EQ(problem.indices.Values(), expected.indices.Values());

@@ -8,7 +8,7 @@
 namespace quire::ops::reshape_and_cache {
 
 // For a row whose largest finite magnitude is `abs_max`. The bound keeps the scale a normal number.
-inline float TokenHeadScale(float abs_max) {
+constexpr float TokenHeadScale(float abs_max) {
   return abs_max == 0 ? 1.0f : std::max(abs_max / kFloat8Max, 0x1p-126f);
 }
 

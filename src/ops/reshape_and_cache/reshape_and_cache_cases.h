@@ -14,6 +14,14 @@
 
 namespace quire::ops::reshape_and_cache {
 
+template <typename Visitor>
+void VisitArrays(Args& args, const Visitor& visit) {
+  visit(args.key);
+  visit(args.value);
+  visit(args.slot_mapping);
+  visit(args.cache);
+}
+
 struct Case {
   std::string name = {};
   int32_t tokens = 17;

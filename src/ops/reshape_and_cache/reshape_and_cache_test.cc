@@ -5,6 +5,7 @@
 
 #include "base/test_seed.h"
 #include "ops/fixture_file.h"
+#include "ops/platform_conformance.h"
 #include "ops/reshape_and_cache/reshape_and_cache_cases.h"
 
 namespace quire::ops::reshape_and_cache {
@@ -18,28 +19,27 @@ const Implementations& All() {
   return ImplementationsOf(PlatformKind::kCpu);
 }
 
-class ReshapeAndCacheConformance : public testing::TestWithParam<ConformanceParam<Case>> {
+class ReshapeAndCacheConformance : public ConformanceTest<Case> {
  protected:
   const uint64_t seed_ = TestSeed();
   const Case case_ = Drawn(GetParam().problem, seed_);
 };
 
-INSTANTIATE_TEST_SUITE_P(Cpu, ReshapeAndCacheConformance,
-                         testing::ValuesIn(ConformanceParams(ConformanceCases(), All())),
+INSTANTIATE_TEST_SUITE_P(All, ReshapeAndCacheConformance,
+                         testing::ValuesIn(ConformanceParams(ConformanceCases(),
+                                                             ImplementationsOf)),
                          ConformanceName());
 
 // There is one right answer: the bits of the whole cache are compared, unused slots included.
 TEST_P(ReshapeAndCacheConformance, WritesTheBytesOfTheReference) {
-  CpuFixture cpu(3);
   Problem problem(case_, seed_);
-  const OpContext context = cpu.Context(GetParam().implementation);
-  if (!Named(All(), context.implementation).accepts(context, problem.args())) {
+  if (!Accepts(ImplementationsOf, problem.args())) {
     GTEST_SKIP();
   }
-  ASSERT_TRUE(reshape_and_cache::Run(cpu.Context("reference"), problem.args()).ok());
+  ASSERT_TRUE(reshape_and_cache::Run(Reference(), problem.args()).ok());
   const auto expected = problem.CacheBytes();
   problem.ClearCache();
-  const Status status = reshape_and_cache::Run(context, problem.args());
+  const Status status = RunOnDevice(Context(), problem.args());
   ASSERT_TRUE(status.ok()) << status.message();
   EXPECT_TRUE(problem.CacheBytes() == expected);
   EXPECT_EQ(problem.Damage(), "");

@@ -23,7 +23,7 @@ struct Args {
 
 using Implementations = ImplementationList<Args>;
 
-// The implementations of a platform, best first, ending in "reference".
+// The implementations of a platform, best first; those of the CPU end in "reference".
 const Implementations& ImplementationsOf(PlatformKind platform);
 
 // All arithmetic is in fp32, rounded once to the type of out. A row of out depends on that row

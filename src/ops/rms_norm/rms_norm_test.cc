@@ -17,8 +17,9 @@ const Implementations& All() {
 }
 
 class RmsNormConformance : public RowConformance<Case, Problem, ImplementationsOf> {};
-INSTANTIATE_TEST_SUITE_P(Cpu, RmsNormConformance,
-                         testing::ValuesIn(ConformanceParams(ConformanceCases(), All())),
+INSTANTIATE_TEST_SUITE_P(All, RmsNormConformance,
+                         testing::ValuesIn(ConformanceParams(ConformanceCases(),
+                                                             ImplementationsOf)),
                          ConformanceName());
 TEST_P(RmsNormConformance, AgreesWithTheReference) {
   ExpectAgreement(GetParam().problem.tolerance());

@@ -54,7 +54,7 @@ void ComputeCosSin(std::span<const int32_t> positions, std::span<const float> in
 // with `angles`. REQUIRES: host memory. Errors: invalid_argument.
 Status ComputeCosSin(const Angles& angles, float* out);
 
-// The implementations of a platform, best first, ending in "reference".
+// The implementations of a platform, best first; those of the CPU end in "reference".
 const Implementations& ImplementationsOf(PlatformKind platform);
 
 // The rotation is in fp32, rounded once to the type of x; elements r .. D keep their bits. With

@@ -10,6 +10,15 @@
 
 namespace quire::ops::rope {
 
+template <typename Visitor>
+void VisitArrays(Args& args, const Visitor& visit) {
+  visit(args.x);
+  visit(args.cos_sin);
+  visit(args.angles.positions);
+  visit(args.angles.inverse_frequency);
+  visit(args.out);
+}
+
 // How a problem gives its angles: by a table, or by positions [T] or [S, T].
 enum class Form : uint8_t { kTable, kPositions, kSections };
 

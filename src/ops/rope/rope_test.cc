@@ -17,8 +17,9 @@ const Implementations& All() {
 }
 
 class RopeConformance : public RowConformance<Case, Problem, ImplementationsOf> {};
-INSTANTIATE_TEST_SUITE_P(Cpu, RopeConformance,
-                         testing::ValuesIn(ConformanceParams(ConformanceCases(), All())),
+INSTANTIATE_TEST_SUITE_P(All, RopeConformance,
+                         testing::ValuesIn(ConformanceParams(ConformanceCases(),
+                                                             ImplementationsOf)),
                          ConformanceName());
 TEST_P(RopeConformance, AgreesWithTheReference) {
   ExpectAgreement(GetParam().problem.tolerance());

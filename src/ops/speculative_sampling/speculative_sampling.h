@@ -46,7 +46,7 @@ struct Args {
 
 using Implementations = ImplementationList<Args>;
 
-// The implementations of a platform, best first, ending in "reference".
+// The implementations of a platform, best first; those of the CPU end in "reference".
 const Implementations& ImplementationsOf(PlatformKind platform);
 
 // Errors: invalid_argument (shapes, types, parameters, tokens outside the vocabulary; a row of

@@ -102,7 +102,7 @@ using Implementations = ImplementationList<Args>;
 // numbers at one position; all are independent.
 float Uniform(uint64_t seed, int64_t position, uint32_t stream = 0);
 
-// The implementations of a platform, best first, ending in "reference".
+// The implementations of a platform, best first; those of the CPU end in "reference".
 const Implementations& ImplementationsOf(PlatformKind platform);
 
 // Errors: invalid_argument (shapes, types, parameters, tokens of a bias or a needed history outside

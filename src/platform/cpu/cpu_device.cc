@@ -153,12 +153,8 @@ Status CpuStream::Copy(void* to, Place to_place, const void* from, Place from_pl
   return OkStatus();
 }
 
-Status CpuStream::BeginCapture() {
-  return Unsupported("a CPU does its work when it is enqueued; there is nothing to capture");
-}
-
-Result<std::unique_ptr<Graph>> CpuStream::EndCapture() {
-  return BeginCapture();
+Result<std::unique_ptr<Graph>> CpuStream::Capture(const std::function<Status()>&) {
+  return Unsupported("the CPU does work at once and records none");
 }
 
 Result<std::unique_ptr<Event>> CpuStream::Record() {

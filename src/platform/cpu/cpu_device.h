@@ -63,9 +63,8 @@ class CpuStream final : public Stream {
 
   Device& device() const override { return device_; }
   Status Copy(void* to, Place to_place, const void* from, Place from_place, size_t bytes) override;
+  Result<std::unique_ptr<Graph>> Capture(const std::function<Status()>& enqueue) override;
   Result<std::unique_ptr<Event>> Record() override;
-  Status BeginCapture() override;
-  Result<std::unique_ptr<Graph>> EndCapture() override;
   Status Synchronize() override { return OkStatus(); }
 
   CpuIsa isa() const { return device_.isa(); }

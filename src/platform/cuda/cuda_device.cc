@@ -22,6 +22,19 @@ class CudaEvent final : public Event {
   cudaEvent_t handle_;
 };
 
+class CudaGraph final : public Graph {
+ public:
+  explicit CudaGraph(cudaGraphExec_t handle) : handle_(handle) {}
+  ~CudaGraph() override { cudaGraphExecDestroy(handle_); }
+
+  Status Replay(Stream& stream) override {
+    return CudaStatus(cudaGraphLaunch(handle_, AsCudaStream(stream).handle()), "cudaGraphLaunch");
+  }
+
+ private:
+  cudaGraphExec_t handle_;
+};
+
 Result<int> CountDevices() {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
@@ -130,6 +143,30 @@ Status CudaStream::Copy(void* to, Place to_place, const void* from, Place from_p
       to_place.IsHost() ? (from_place.IsHost() ? cudaMemcpyHostToHost : cudaMemcpyDeviceToHost)
                         : (from_place.IsHost() ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToDevice);
   return CudaStatus(cudaMemcpyAsync(to, from, bytes, kind, handle_), "cudaMemcpyAsync");
+}
+
+Result<std::unique_ptr<Graph>> CudaStream::Capture(const std::function<Status()>& enqueue) {
+  QUIRE_RETURN_IF_ERROR(device_.MakeCurrent());
+  // Relaxed: a workspace may still grow, and other threads go on as they do.
+  QUIRE_RETURN_IF_ERROR(CudaStatus(cudaStreamBeginCapture(handle_, cudaStreamCaptureModeRelaxed),
+                                   "cudaStreamBeginCapture"));
+  const Status enqueued = enqueue();
+  cudaGraph_t recorded = nullptr;
+  const cudaError_t ended = cudaStreamEndCapture(handle_, &recorded);
+  cudaGraphExec_t handle = nullptr;
+  const cudaError_t made =
+      ended == cudaSuccess ? cudaGraphInstantiate(&handle, recorded, 0) : cudaSuccess;
+  if (recorded != nullptr) {
+    cudaGraphDestroy(recorded);
+  }
+  std::unique_ptr<Graph> graph;
+  if (handle != nullptr) {
+    graph = std::make_unique<CudaGraph>(handle);
+  }
+  QUIRE_RETURN_IF_ERROR(enqueued);
+  QUIRE_RETURN_IF_ERROR(CudaStatus(ended, "cudaStreamEndCapture"));
+  QUIRE_RETURN_IF_ERROR(CudaStatus(made, "cudaGraphInstantiate"));
+  return graph;
 }
 
 Result<std::unique_ptr<Event>> CudaStream::Record() {

@@ -47,10 +47,10 @@ class CudaStream final : public Stream {
 
   CudaDevice& device() const override { return device_; }
   Status Copy(void* to, Place to_place, const void* from, Place from_place, size_t bytes) override;
+  // A graph of the runtime. Allocations during the recording are made at once, not recorded.
+  Result<std::unique_ptr<Graph>> Capture(const std::function<Status()>& enqueue) override;
   Result<std::unique_ptr<Event>> Record() override;
   Status Synchronize() override;
-  Status BeginCapture() override;
-  Result<std::unique_ptr<Graph>> EndCapture() override;
 
   cudaStream_t handle() const { return handle_; }
 

@@ -113,5 +113,58 @@ TEST_F(GpuTest, RunningOutOfMemoryNamesTheBytesAndLeavesTheDeviceUsable) {
   }
 }
 
+class GraphTest : public GpuTest {
+ protected:
+  void SetUp() override {
+    GpuTest::SetUp();
+    if (device_ == nullptr) {
+      return;
+    }
+    from_ = *device_->AllocatePinned(sizeof(int));
+    there_ = *device_->Allocate(sizeof(int));
+    back_ = *device_->AllocatePinned(sizeof(int));
+    stream_ = *device_->CreateStream();
+    input() = 1;
+    output() = 0;
+  }
+  int& input() { return *static_cast<int*>(from_.data()); }
+  int& output() { return *static_cast<int*>(back_.data()); }
+  Status CopyThereAndBack() {
+    QUIRE_RETURN_IF_ERROR(
+        stream_->Copy(there_.data(), there_.place(), from_.data(), Place::Host(), sizeof(int)));
+    return stream_->Copy(back_.data(), Place::Host(), there_.data(), there_.place(), sizeof(int));
+  }
+
+  Buffer from_;
+  Buffer there_;
+  Buffer back_;
+  std::unique_ptr<Stream> stream_;
+};
+
+TEST_F(GraphTest, ReplaysWithWhatLiesInPinnedMemoryThen) {
+  const auto graph = stream_->Capture([&] { return CopyThereAndBack(); });
+  ASSERT_TRUE(graph.ok()) << graph.status().message();
+  ASSERT_TRUE(stream_->Synchronize().ok());
+  EXPECT_EQ(output(), 0);  // recorded, not run
+  for (const int value : {5, 7}) {
+    input() = value;
+    ASSERT_TRUE((*graph)->Replay(*stream_).ok());
+    ASSERT_TRUE(stream_->Synchronize().ok());
+    EXPECT_EQ(output(), value);
+  }
+}
+
+TEST_F(GraphTest, AFailedRecordingLeavesTheStreamUsable) {
+  const auto graph = stream_->Capture([&] {
+    EXPECT_TRUE(CopyThereAndBack().ok());
+    return Unsupported("not this");
+  });
+  EXPECT_EQ(graph.status().message(), "not this");
+  EXPECT_FALSE(stream_->Capture([&] { return stream_->Synchronize(); }).ok());
+  ASSERT_TRUE(CopyThereAndBack().ok());
+  ASSERT_TRUE(stream_->Synchronize().ok());
+  EXPECT_EQ(output(), 1);
+}
+
 }  // namespace
 }  // namespace quire

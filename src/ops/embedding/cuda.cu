@@ -1,0 +1,116 @@
+#include "ops/cuda_rows.cuh"
+#include "ops/embedding/cuda_blocks.cuh"
+#include "ops/embedding/token_ids.h"
+#include "platform/cuda/cuda_device.h"
+#include "platform/cuda/cuda_error.h"
+
+namespace quire::ops::embedding {
+
+namespace {
+
+constexpr int kThreads = 128;
+constexpr int kPack = 8;   // elements at a time; divides those of every kind of block
+constexpr int kPacks = 4;  // of a thread
+constexpr int64_t kBlockElements = kThreads * kPack * kPacks;
+
+template <typename Out>
+struct Job {
+  const uint8_t* table;
+  const void* ids;
+  bool wide_ids;      // i64, else i32
+  int64_t row_bytes;  // from one row of the table to the next
+  int64_t vocabulary;
+  int64_t elements;
+  Out* out;
+  int64_t out_stride;
+  float scale;
+};
+
+// Elements [at, at + kPack) of a row of the table, scaled.
+template <bool kWhole, typename Table, typename Out>
+__device__ Pack<Out, kPack> ScaledPack(const Job<Out>& job, const uint8_t* row, int64_t at) {
+  Pack<Out, kPack> out = {};
+  if constexpr (IsBlock<Table>) {
+#pragma unroll
+    for (int i = 0; i < kPack; ++i) {
+      Narrow(__fmul_rn(ElementOf<Table>(row, at + i), job.scale), out.values[i]);
+    }
+  } else {
+    const Pack<Table, kPack> pack =
+        LoadPack<kWhole, kPack>(reinterpret_cast<const Table*>(row), at, job.elements);
+    if constexpr (std::is_same_v<Table, Out>) {
+      if (job.scale == 1.0f) {  // a NaN keeps its payload
+        return pack;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kPack; ++i) {
+      Narrow(__fmul_rn(Widen(pack.values[i]), job.scale), out.values[i]);
+    }
+  }
+  return out;
+}
+
+template <typename Table, typename Out, bool kWhole>
+__global__ void __launch_bounds__(kThreads) TakeRows(Job<Out> job) {
+  const int64_t token = blockIdx.x;
+  const int64_t id = job.wide_ids ? static_cast<const int64_t*>(job.ids)[token]
+                                  : static_cast<const int32_t*>(job.ids)[token];
+  const bool known = id >= 0 && id < job.vocabulary;
+  const uint8_t* row = job.table + (known ? id * job.row_bytes : 0);
+  Out* out = job.out + token * job.out_stride;
+  const int64_t first = int64_t{blockIdx.y} * kBlockElements + threadIdx.x * kPack;
+  Pack<Out, kPack> packs[kPacks] = {};  // all on their way at a time
+#pragma unroll
+  for (int i = 0; i < kPacks; ++i) {
+    if (const int64_t at = first + i * kThreads * kPack; known && at < job.elements) {
+      packs[i] = ScaledPack<kWhole, Table>(job, row, at);
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < kPacks; ++i) {
+    if (const int64_t at = first + i * kThreads * kPack; at < job.elements) {
+      StorePack<kWhole>(packs[i], out, at, job.elements);
+    }
+  }
+}
+
+Status RunTakeRows(const OpContext& context, const Args& args) {
+  const int64_t tokens = args.out.dim(0);
+  const int64_t elements = args.out.dim(1);
+  if (tokens == 0 || elements == 0) {
+    return OkStatus();
+  }
+  const cudaStream_t stream = AsCudaStream(context.stream).handle();
+  const dim3 blocks(static_cast<unsigned>(tokens),
+                    static_cast<unsigned>((elements + kBlockElements - 1) / kBlockElements));
+  const bool aligned = (IsQuantized(args.table.dtype()) || IsAligned(args.table)) &&
+                       IsAligned(args.out) && elements % kPack == 0;
+  WithPlainType(args.out.dtype(), [&](auto type) {
+    using Out = decltype(type);
+    const Job<Out> job = {.table = static_cast<const uint8_t*>(args.table.data()),
+                          .ids = args.ids.data(),
+                          .wide_ids = args.ids.dtype() == DType::kI64,
+                          .row_bytes = BytesOf(args.table.dtype(), args.table.stride(0)),
+                          .vocabulary = args.table.dim(0),
+                          .elements = elements,
+                          .out = args.out.as<Out>(),
+                          .out_stride = args.out.stride(0),
+                          .scale = args.scale};
+    WithTableType(args.table.dtype(), [&](auto table) {
+      WithConstant(aligned, [&](auto whole) {
+        TakeRows<decltype(table), Out, whole.value><<<blocks, kThreads, 0, stream>>>(job);
+      });
+    });
+  });
+  return LaunchStatus("embedding");
+}
+
+}  // namespace
+
+Implementations CudaImplementations() {
+  return {{"take_rows", [](const OpContext&, const Args&) { return true; }, RunTakeRows,
+           "f32, f16, bf16; tables of these and q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k, q6_k"}};
+}
+
+}  // namespace quire::ops::embedding
