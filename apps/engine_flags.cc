@@ -41,6 +41,12 @@ void AddCacheFlags(CLI::App& command, EngineOptions& options) {
                   "host memory that keeps pages evicted from the KV cache, e.g. 8GiB; 0 = off")
       ->transform(CLI::AsSizeValue(false))
       ->capture_default_str();
+  command
+      .add_option("--session-cache", options.session_cache_bytes,
+                  "KV memory in which sessions of the API may keep their history, e.g. 256MiB; "
+                  "requests cannot count on it; 0 = no sessions")
+      ->transform(CLI::AsSizeValue(false))
+      ->capture_default_str();
   CLI::Option* disk =
       command
           .add_option("--disk-cache", options.disk_cache_bytes,

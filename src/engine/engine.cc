@@ -1,5 +1,6 @@
 #include "engine/engine.h"
 
+#include <algorithm>
 #include <ctime>
 
 #include "base/log.h"
@@ -52,7 +53,8 @@ Status Engine::CreateScheduler() {
                                 .num_pages = runner_->kv().num_pages(),
                                 .prefix_caching = options_.prefix_cache,
                                 .eviction = options_.eviction,
-                                .partial_matches = true};
+                                .partial_matches = true,
+                                .max_pinned_pages = MaxPinnedPages()};
   QUIRE_RETURN_IF_ERROR(cache.Validate());
   QUIRE_ASSIGN_OR_RETURN(std::vector<std::unique_ptr<PageTier>> tiers, CreateTiers());
   cache_ = std::make_unique<KvCache>(cache, std::move(tiers));
@@ -76,6 +78,11 @@ Status Engine::CreateScheduler() {
   }
   scheduler_ = std::make_unique<Scheduler>(config, *cache_, std::move(drafts));
   return OkStatus();
+}
+
+int32_t Engine::MaxPinnedPages() const {
+  const int64_t pages = options_.session_cache_bytes / runner_->kv().layout().BytesPerPage();
+  return static_cast<int32_t>(std::min<int64_t>(pages, runner_->kv().num_pages()));
 }
 
 Result<std::vector<std::unique_ptr<PageTier>>> Engine::CreateTiers() {
@@ -123,6 +130,20 @@ void Engine::Cancel(uint64_t request_id, std::vector<EngineEvent>& events) {
     event.reason = FinishReason::kCancelled;
     events.push_back(std::move(event));
   }
+}
+
+bool Engine::ReleaseSession(const std::string& session) {
+  return cache_->Unpin(session);
+}
+
+std::vector<SessionInfo> Engine::sessions() const {
+  std::vector<SessionInfo> sessions;
+  const int64_t now_ms = clock_.NowNs() / kNsPerMs;
+  for (PinnedSession& pinned : cache_->Pins()) {
+    sessions.push_back({std::move(pinned.session), pinned.tokens,
+                        static_cast<double>(pinned.expires - now_ms) * 1e-3});
+  }
+  return sessions;
 }
 
 bool Engine::HasWork() const {

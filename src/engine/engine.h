@@ -36,6 +36,11 @@ class Engine {
   // Ends a request; appends its last event. Unknown ids are ignored.
   void Cancel(uint64_t request_id, std::vector<EngineEvent>& events);
 
+  // Gives back what the session has pinned; false if it has nothing.
+  bool ReleaseSession(const std::string& session);
+  // Those that have pages pinned, by name.
+  std::vector<SessionInfo> sessions() const;
+
   // Whether a step would do anything.
   bool HasWork() const;
 
@@ -49,6 +54,7 @@ class Engine {
  private:
   Engine() = default;
   Status CreateScheduler();
+  int32_t MaxPinnedPages() const;
   Result<std::vector<std::unique_ptr<PageTier>>> CreateTiers();
   // A step that was started, and what comes of it.
   struct StepInFlight {

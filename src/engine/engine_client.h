@@ -27,6 +27,13 @@ struct EngineEvent {
   int32_t cached_tokens = 0;  // prompt tokens taken from the prefix cache; on the first event
 };
 
+// A session whose history stays in the KV memory.
+struct SessionInfo {
+  std::string name;
+  int32_t tokens = 0;       // of its history, in whole pages
+  double expires_in_s = 0;  // from when it was asked for
+};
+
 // Facts of the loaded model, immutable once the engine is ready.
 struct ModelInfo {
   std::string id;              // the model's own name, e.g. "SmolLM2-135M-Instruct.Q4_1"
@@ -97,6 +104,12 @@ class EngineClient {
   // Ends a request as soon as the step in flight is over; its pages are free then. Its last event,
   // if it was not sent yet, has reason kCancelled. Unknown and finished ids are ignored.
   virtual void Cancel(uint64_t request_id) = 0;
+
+  // Those that have pages pinned, by name, as of the last step.
+  virtual std::vector<SessionInfo> sessions() const = 0;  // any thread
+  // Gives back what the session has pinned, if it has something, before the next step. Errors:
+  // unavailable (too many messages in flight).
+  virtual Status ReleaseSession(const std::string& session) = 0;
 
   // A file descriptor that polls readable while events wait (an eventfd); also after state changes.
   virtual int event_fd() const = 0;

@@ -43,6 +43,9 @@ struct EngineOptions {
   int64_t disk_cache_bytes = 0;
   std::string disk_cache_folder;  // must exist if disk_cache_bytes is not 0
 
+  // What sessions may pin of the KV memory, in bytes: requests cannot count on it. 0 = no sessions.
+  int64_t session_cache_bytes = 0;
+
   int32_t max_context = 0;        // tokens of prompt and output; 0 = the model's own
   int32_t max_running = 0;        // sequences in one step; 0 = by device
   int32_t step_token_budget = 0;  // tokens in one step; 0 = by device

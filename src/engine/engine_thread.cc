@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "base/log.h"
 
@@ -59,13 +60,33 @@ Status EngineThread::Submit(RequestSpec request) {
   if (state() != EngineState::kReady || draining_.load(std::memory_order_acquire)) {
     return Unavailable("the engine takes no requests now: it is loading or shutting down");
   }
-  Message message = std::move(request);
+  return Push(std::move(request));
+}
+
+Status EngineThread::Push(Message message) {
   if (!messages_.TryPush(message)) {
     return Unavailable("more than ", kMessageCapacity,
                        " messages to the engine are in flight; try again");
   }
   Wake();
   return OkStatus();
+}
+
+Status EngineThread::ReleaseSession(const std::string& session) {
+  return Push(ReleaseMessage{session});
+}
+
+std::vector<SessionInfo> EngineThread::sessions() const {
+  std::vector<SessionInfo> sessions;
+  const std::lock_guard lock(stats_mutex_);
+  const double age_s = static_cast<double>(clock_.NowNs() - sessions_ns_) * 1e-9;
+  for (SessionInfo session : sessions_) {
+    session.expires_in_s -= age_s;
+    if (session.expires_in_s > 0) {
+      sessions.push_back(std::move(session));
+    }
+  }
+  return sessions;
 }
 
 void EngineThread::Cancel(uint64_t request_id) {
@@ -169,6 +190,11 @@ void EngineThread::TakeMessages(std::vector<EngineEvent>& events) {
       engine_->Cancel(cancel->request_id, events);
       continue;
     }
+    if (const auto* release = std::get_if<ReleaseMessage>(&message)) {
+      engine_->ReleaseSession(release->session);
+      sessions_changed_ = true;
+      continue;
+    }
     auto& request = std::get<RequestSpec>(message);
     EngineEvent refused;
     refused.request_id = request.id;
@@ -182,16 +208,21 @@ void EngineThread::TakeMessages(std::vector<EngineEvent>& events) {
 }
 
 // Moves `events` to the ring as far as they fit; the rest waits for the next call, so the engine
-// never does.
+// never does. The statistics go first: who has an event finds it counted.
 void EngineThread::Publish(std::vector<EngineEvent>& events) {
+  if (const std::unique_lock lock(stats_mutex_, std::try_to_lock); lock.owns_lock()) {
+    const uint64_t finished = std::exchange(stats_, engine_->stats()).requests_finished;
+    // A request pins its pages as it ends.
+    if (std::exchange(sessions_changed_, false) || finished != stats_.requests_finished) {
+      sessions_ = engine_->sessions();
+      sessions_ns_ = clock_.NowNs();
+    }
+  }
   size_t sent = 0;
   while (sent < events.size() && events_.TryPush(events[sent])) {
     ++sent;
   }
   events.erase(events.begin(), events.begin() + static_cast<std::ptrdiff_t>(sent));
-  if (const std::unique_lock lock(stats_mutex_, std::try_to_lock); lock.owns_lock()) {
-    stats_ = engine_->stats();
-  }
   if (sent > 0) {
     NotifyFrontend();
   }

@@ -30,6 +30,8 @@ class EngineThread final : public EngineClient {
   EngineStats stats() const override;
   Status Submit(RequestSpec request) override;
   void Cancel(uint64_t request_id) override;
+  std::vector<SessionInfo> sessions() const override;
+  Status ReleaseSession(const std::string& session) override;
   int event_fd() const override { return event_fd_; }
   void TakeEvents(std::vector<EngineEvent>& events) override;
   void BeginDrain() override;
@@ -38,7 +40,10 @@ class EngineThread final : public EngineClient {
   struct CancelMessage {
     uint64_t request_id = 0;
   };
-  using Message = std::variant<RequestSpec, CancelMessage>;
+  struct ReleaseMessage {
+    std::string session;
+  };
+  using Message = std::variant<RequestSpec, CancelMessage, ReleaseMessage>;
 
   EngineThread(EngineOptions options, int event_fd);
   void ThreadMain();
@@ -46,6 +51,7 @@ class EngineThread final : public EngineClient {
   void Serve();
   void TakeMessages(std::vector<EngineEvent>& events);
   void Publish(std::vector<EngineEvent>& events);
+  Status Push(Message message);
   void SendLateCancels();
   void Wake();  // the engine thread
   void NotifyFrontend();
@@ -64,6 +70,10 @@ class EngineThread final : public EngineClient {
   std::vector<uint64_t> late_cancels_;  // the frontend's: cancellations that found the ring full
   mutable std::mutex stats_mutex_;      // once per step, never per token
   EngineStats stats_;
+  SteadyClock clock_;
+  std::vector<SessionInfo> sessions_;
+  int64_t sessions_ns_ = 0;        // when they were asked for
+  bool sessions_changed_ = false;  // the engine thread's
   std::jthread thread_;
 };
 

@@ -136,6 +136,8 @@ class KvCache {
                       uint64_t cache_salt = 0, int64_t ttl = 0);
   // False if the session has no pin.
   bool Unpin(const std::string& session);
+  // All pins, by session.
+  std::vector<PinnedSession> Pins() const { return pins_.List(); }
 
   // The pages whose content the next step needs in another place, since Extend has given a sequence
   // its own copy of a page that others hold too. To be copied, in any order, before that step and

@@ -33,6 +33,14 @@ bool SessionPins::Unpin(const std::string& session, PagePool& pool, PrefixTree& 
   return true;
 }
 
+std::vector<PinnedSession> SessionPins::List() const {
+  std::vector<PinnedSession> all;
+  for (const auto& [session, pin] : pins_) {
+    all.push_back({session, pin.table.length(), pin.expires});
+  }
+  return all;
+}
+
 void SessionPins::Expire(int64_t now, PagePool& pool, PrefixTree& tree) {
   while (!expiring_.empty() && expiring_.begin()->first <= now) {
     const std::string session = expiring_.begin()->second;

@@ -14,6 +14,13 @@
 
 namespace quire {
 
+// One pin.
+struct PinnedSession {
+  std::string session;
+  int32_t tokens = 0;
+  int64_t expires = 0;  // the tick of KvCache::AdvanceTo
+};
+
 // A pin owns the pages of one history and locks its end in the tree, as a sequence does that never
 // goes on. One pin a session. Counts pages once for each pin that holds them. One thread at a time.
 class SessionPins {
@@ -33,6 +40,8 @@ class SessionPins {
   void Expire(int64_t now, PagePool& pool, PrefixTree& tree);
 
   int32_t num_pages() const { return num_pages_; }
+  // All pins, by session.
+  std::vector<PinnedSession> List() const;
   // Calls visit(pages, node) for each pin.
   template <typename Visit>
   void ForEach(Visit visit) const {

@@ -30,6 +30,10 @@ Status RequestSpec::Validate() const {
     return InvalidArgument("the name of the tenant has ", tenant.size(), " bytes; it may have ",
                            kMaxTenantBytes);
   }
+  if (!session.empty() && (session_ttl_ms < 1 || session_ttl_ms > kMaxSessionTtlMs)) {
+    return InvalidArgument("session_ttl_ms is ", session_ttl_ms, "; it must be 1 to ",
+                           kMaxSessionTtlMs);
+  }
   return sampling.Validate();
 }
 

@@ -20,6 +20,7 @@ inline constexpr int32_t kHighestPriority = -10;
 inline constexpr int32_t kLowestPriority = 10;
 inline constexpr int64_t kAgingMs = 10'000;  // waiting that makes up for one priority
 inline constexpr size_t kMaxTenantBytes = 256;
+inline constexpr int64_t kMaxSessionTtlMs = 86'400'000;
 inline constexpr int32_t kUnknownToken = -1;  // drawn by a step in flight
 
 struct RequestSpec {
@@ -34,6 +35,10 @@ struct RequestSpec {
   int32_t deadline_ms = 0;  // after its arrival, when it should start at the latest; 0 = none
   std::string tenant;       // whose share its tokens count to; at most kMaxTenantBytes
   uint64_t cache_salt = 0;  // its cached tokens are shared with requests of the same salt alone
+  // At its end its computed pages are pinned in the name of this session, in place of those that
+  // are; empty = none. Not if it fails, nor if too few pages may be pinned.
+  std::string session;
+  int64_t session_ttl_ms = 0;  // how long; 1 .. kMaxSessionTtlMs with a session
 
   // Errors: invalid_argument naming the field, its value and its range.
   Status Validate() const;
@@ -79,6 +84,8 @@ class Request {
   const std::string& tenant() const { return spec_.tenant; }
   uint64_t cache_salt() const { return spec_.cache_salt; }
   int32_t priority() const { return spec_.priority; }
+  const std::string& session() const { return spec_.session; }
+  int64_t session_ttl_ms() const { return spec_.session_ttl_ms; }
   const SamplingParams& sampling() const { return spec_.sampling; }
   RequestState state() const { return state_; }
 

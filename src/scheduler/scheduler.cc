@@ -65,6 +65,10 @@ Status Scheduler::Add(RequestSpec spec, int64_t now_ms) {
                            " tokens, which leaves no room for a new one in the ", "context of ",
                            config_.max_context, " tokens; shorten the prompt");
   }
+  if (!spec.session.empty() && cache_.options().max_pinned_pages == 0) {
+    return InvalidArgument("the request names a session, but no kv memory is set apart for ",
+                           "sessions; leave it out or start the server with --session-cache");
+  }
   const int64_t needed = std::min<int64_t>(prompt + spec.max_new_tokens, config_.max_context) - 1;
   if (needed > cache_.capacity_tokens()) {
     return InvalidArgument("the request needs kv memory for ", needed, " tokens (", prompt,
@@ -141,7 +145,7 @@ Scheduler::Plan Scheduler::PlanRows(int64_t now_ms, bool ahead) {
 }
 
 void Scheduler::PlanDecodes(Plan& plan) {
-  for (size_t i = 0; i < running_.size(); ++i) {
+  for (size_t i = 0; i < running_.size() && !plan.needs_outcome; ++i) {
     if (running_[i]->wants_rows() && running_[i]->remaining() == 1) {
       Grow(*running_[i], 1, plan);
     }
@@ -149,7 +153,8 @@ void Scheduler::PlanDecodes(Plan& plan) {
 }
 
 void Scheduler::PlanPrefills(Plan& plan) {
-  for (size_t i = 0; i < running_.size() && plan.rows < config_.step_token_budget; ++i) {
+  for (size_t i = 0;
+       i < running_.size() && !plan.needs_outcome && plan.rows < config_.step_token_budget; ++i) {
     if (running_[i]->wants_rows() && running_[i]->remaining() > 1) {
       Grow(*running_[i], ChunkOf(*running_[i], plan), plan);
     }

@@ -178,6 +178,7 @@ class Scheduler {
   void CommitRows(Request& request, int32_t rows, std::span<const SampledToken> accepted,
                   size_t first, std::vector<TokenEvent>& events);
   void PublishPages(const Request& request, int32_t new_rows);
+  void PinForSession(const Request& request);
   // If the request has ended and no step in flight has rows of it, gives its pages back and forgets
   // it.
   void RetireIfDone(Request& request);

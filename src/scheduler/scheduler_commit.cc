@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/log.h"
 #include "scheduler/scheduler.h"
 
 namespace quire {
@@ -72,6 +73,18 @@ void Scheduler::PublishPages(const Request& request, int32_t new_rows) {
   }
 }
 
+// It may end by a stop string, which the server sees and then cancels it.
+void Scheduler::PinForSession(const Request& request) {
+  if (request.session().empty() || request.finish_reason() == FinishReason::kError) {
+    return;
+  }
+  const Result<int32_t> pinned = cache_.Pin(request.session(), request.computed_tokens(),
+                                            request.cache_salt(), request.session_ttl_ms());
+  if (!pinned.ok()) {
+    LogWarning(pinned.status().message());
+  }
+}
+
 std::vector<TokenEvent> Scheduler::Abandon(const Step& step) {
   std::vector<TokenEvent> events;
   for (Request* request : EndStep(step)) {
@@ -137,6 +150,7 @@ void Scheduler::RetireIfDone(Request& request) {
     return;
   }
   if (request.has_sequence()) {
+    PinForSession(request);
     LeaveRunning(request);
     ReleaseFollowers(request);
   } else if (!followers_.Remove(request)) {

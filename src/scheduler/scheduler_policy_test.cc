@@ -183,7 +183,7 @@ TEST_F(SchedulerPolicyTest, ARequestThatEndsSoonMakesRoomForOneThatGrows) {
   EXPECT_EQ(RunStep().size(), 2u);
 }
 
-// Serves an urgent request and then another, of 3 pages each, and then one that needs 4 of the 6:
+// Serves an urgent request and then another, of 3 pages each, and then one that takes 3 of all 6:
 // who has its pages evicted?
 TEST_F(SchedulerPolicyTest, WhatUrgentRequestsLeaveIsKeptLongerForAWhile) {
   for (const int64_t later_ms : {int64_t{0}, (kLowestPriority + 10) * kAgingMs}) {

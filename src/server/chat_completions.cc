@@ -118,6 +118,9 @@ void HandleChatCompletions(ServerContext& context, const HttpRequest& request,
   }
   GenerationPlan plan;
   plan.tenant = TenantOf(request, chat.fields);
+  if (!chat.fields.session.empty()) {
+    plan.session = EngineSessionName(context, request, chat.fields.session);
+  }
   plan.fields = std::move(chat.fields);
   plan.prompts.push_back({*std::move(tokens), ""});
   plan.prompt_field = "messages";

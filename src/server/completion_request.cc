@@ -82,6 +82,10 @@ std::optional<ApiError> ParseCompletionRequest(std::string_view body, Completion
                        request.fields.n, "; prompts x n may be at most ", kMaxChoices),
                 "invalid_value");
   }
+  if (reader.ok() && request.prompts.size() > 1 && !request.fields.session.empty()) {
+    reader.Fail("prompt", "field \"prompt\" holds several prompts; with a \"session\" send one",
+                "invalid_value");
+  }
   if (!reader.ok()) return reader.error();
   return std::nullopt;
 }

@@ -119,6 +119,9 @@ void HandleCompletions(ServerContext& context, const HttpRequest& request,
   const Tokenizer& tokenizer = *context.engine.model().tokenizer;
   GenerationPlan plan;
   plan.tenant = TenantOf(request, completion.fields);
+  if (!completion.fields.session.empty()) {
+    plan.session = EngineSessionName(context, request, completion.fields.session);
+  }
   plan.fields = std::move(completion.fields);
   for (CompletionPrompt& prompt : completion.prompts) {
     plan.prompts.push_back(EncodePrompt(tokenizer, std::move(prompt), completion.echo));

@@ -127,6 +127,11 @@ class FakeEngine final : public EngineClient {
   }
   ModelInfo& mutable_model() { return model_; }
   EngineStats& mutable_stats() { return stats_; }
+  std::vector<SessionInfo>& mutable_sessions() { return sessions_; }
+  std::vector<std::string> released() const {
+    const std::lock_guard lock(mutex_);
+    return released_;
+  }
 
   // ---- EngineClient
 
@@ -162,6 +167,12 @@ class FakeEngine final : public EngineClient {
     }
     changed_.notify_all();
   }
+  std::vector<SessionInfo> sessions() const override { return sessions_; }
+  Status ReleaseSession(const std::string& session) override {
+    const std::lock_guard lock(mutex_);
+    released_.push_back(session);
+    return submit_status_;
+  }
   int event_fd() const override { return event_fd_; }
   void TakeEvents(std::vector<EngineEvent>& events) override {
     const std::lock_guard lock(mutex_);
@@ -193,6 +204,7 @@ class FakeEngine final : public EngineClient {
   const int event_fd_;
   ModelInfo model_;
   EngineStats stats_;
+  std::vector<SessionInfo> sessions_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   Behaviour behaviour_;
@@ -201,6 +213,7 @@ class FakeEngine final : public EngineClient {
   Status load_error_;
   std::vector<RequestSpec> requests_;
   std::set<uint64_t> cancelled_;
+  std::vector<std::string> released_;
   std::vector<EngineEvent> events_;
   bool draining_ = false;
 };

@@ -113,6 +113,8 @@ RequestSpec Generation::MakeSpec(size_t prompt, int32_t index_in_prompt) const {
   spec.deadline_ms = fields.deadline_ms;
   spec.tenant = plan_.tenant;
   spec.cache_salt = plan_.cache_salt;
+  spec.session = plan_.session;
+  spec.session_ttl_ms = int64_t{fields.session_ttl_s} * 1000;
   spec.ignore_eos = fields.ignore_eos && fields.stop_token_ids.empty();
   return spec;
 }
@@ -394,6 +396,11 @@ std::string TenantOf(const HttpRequest& request, const GenerationFields& fields)
       request.api_key.empty() ? StrCat("user ", fields.user) : StrCat("key ", request.api_key);
   tenant.resize(std::min(tenant.size(), kMaxTenantBytes));
   return tenant;
+}
+
+std::string EngineSessionName(const ServerContext& context, const HttpRequest& request,
+                              std::string_view session) {
+  return StrCat(SipHash(context.salt_key, request.api_key), " ", session);
 }
 
 void StartGeneration(ServerContext& context, GenerationPlan plan,

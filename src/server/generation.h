@@ -80,6 +80,7 @@ struct GenerationPlan {
   std::string id_prefix;                      // "chatcmpl-"
   std::string tenant;                         // whose share the answer counts to
   uint64_t cache_salt = 0;                    // of the cached prefixes that it may share
+  std::string session;                        // EngineSessionName, or empty
   std::unique_ptr<AnswerFormat> format;
 };
 
@@ -92,6 +93,10 @@ std::optional<ApiError> CheckModel(const ServerContext& context, const std::stri
 // Whom a request counts to where tenants share the engine: its API key, or without one its field
 // "user".
 std::string TenantOf(const HttpRequest& request, const GenerationFields& fields);
+
+// The engine's name for a client's session. Those of other API keys are others; no key is in it.
+std::string EngineSessionName(const ServerContext& context, const HttpRequest& request,
+                              std::string_view session);
 
 // Runs `plan` and answers. A prompt that is empty, has a token outside of the vocabulary or leaves
 // no room in the context is a 400; max_tokens beyond the context's end is cut to it. The choice i

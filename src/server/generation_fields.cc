@@ -1,5 +1,6 @@
 #include "server/generation_fields.h"
 
+#include <algorithm>
 #include <charconv>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -108,6 +109,27 @@ void ReadScheduling(FieldReader& reader, GenerationFields& fields) {
   }
 }
 
+void ReadSession(FieldReader& reader, GenerationFields& fields) {
+  reader.Text("session", &fields.session);
+  int64_t ttl_s = kDefaultSessionTtlS;
+  reader.Integer("session_ttl_s", 1, kMaxSessionTtlMs / 1000, &ttl_s);
+  fields.session_ttl_s = static_cast<int32_t>(ttl_s);
+  if (fields.session.size() > kMaxSessionBytes) {
+    reader.Fail("session",
+                StrCat("field \"session\" has ", fields.session.size(),
+                       " bytes; it may have at most ", kMaxSessionBytes),
+                "invalid_value");
+  }
+  if (std::ranges::any_of(fields.session, [](unsigned char c) { return c < ' '; })) {
+    reader.Fail("session", "field \"session\" has a control character; names go to the log",
+                "invalid_value");
+  }
+  if (!fields.session.empty() && fields.n > 1) {
+    reader.Fail("n", StrCat("field \"n\" is ", fields.n, "; with a \"session\" it must be 1"),
+                "invalid_value");
+  }
+}
+
 void RefuseUnsupported(FieldReader& reader) {
   const Json none = Json::array();
   const Json empty = Json::object();
@@ -152,6 +174,7 @@ GenerationFields ReadGenerationFields(FieldReader& reader) {
   ReadLength(reader, fields);
   reader.Boolean("ignore_eos", &fields.ignore_eos);
   ReadScheduling(reader, fields);
+  ReadSession(reader, fields);
   RefuseUnsupported(reader);
   // Picking the best of several is left out, but asking for as many as are returned changes
   // nothing.

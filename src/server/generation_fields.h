@@ -15,6 +15,8 @@ inline constexpr int64_t kMaxChoices = 128;  // n x prompts of one request
 inline constexpr size_t kMaxStopStrings = 16;
 inline constexpr size_t kMaxStopBytes = 1024;  // of one; every token is compared with all of them
 inline constexpr int64_t kMaxTopLogprobs = 20;
+inline constexpr size_t kMaxSessionBytes = 256;
+inline constexpr int32_t kDefaultSessionTtlS = 300;
 
 struct GenerationFields {
   std::string model;        // empty = absent
@@ -31,6 +33,8 @@ struct GenerationFields {
   int32_t deadline_ms = 0;
   std::string user;
   std::string cache_salt;  // empty = absent
+  std::string session;     // empty = absent; else n is 1
+  int32_t session_ttl_s = kDefaultSessionTtlS;
 };
 
 // Reads and checks them; errors are left in `reader`. What a well-known field asks for and this

@@ -22,6 +22,8 @@ constexpr Endpoint kEndpoints[] = {
     {"/health", "GET", false, HandleHealth},
     {"/metrics", "GET", false, HandleMetrics},
     {"/v1/models", "GET", true, HandleModels},
+    {"/v1/sessions", "GET", false, HandleSessions},
+    {"/v1/sessions/release", "POST", false, HandleSessionRelease},
     {"/v1/chat/completions", "POST", false, HandleChatCompletions},
     {"/v1/completions", "POST", false, HandleCompletions},
 };

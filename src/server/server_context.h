@@ -36,6 +36,10 @@ void HandleMetrics(ServerContext& context, const HttpRequest& request,
                    std::shared_ptr<Responder> responder);
 void HandleModels(ServerContext& context, const HttpRequest& request,
                   std::shared_ptr<Responder> responder);
+void HandleSessions(ServerContext& context, const HttpRequest& request,
+                    std::shared_ptr<Responder> responder);
+void HandleSessionRelease(ServerContext& context, const HttpRequest& request,
+                          std::shared_ptr<Responder> responder);
 void HandleChatCompletions(ServerContext& context, const HttpRequest& request,
                            std::shared_ptr<Responder> responder);
 void HandleCompletions(ServerContext& context, const HttpRequest& request,

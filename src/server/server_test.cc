@@ -143,6 +143,9 @@ TEST_F(ServerTest, MetricsCountWhatHappened) {
   engine_.set_behaviour(AnswerWith("abc"));
   engine_.mutable_stats().pages_free = 7;
   engine_.mutable_stats().prefix_hit_tokens = 11;
+  engine_.mutable_stats().step_seconds.Add(0.5);
+  engine_.mutable_stats().step_host_seconds.Add(0.25);
+  engine_.mutable_stats().step_gap_seconds.Add(0.125);
   Start();
   ASSERT_EQ(Complete({{"prompt", "x"}}).status, 200);
   ASSERT_EQ(Complete({{"prompt", 5}}).status, 400);
@@ -155,7 +158,9 @@ TEST_F(ServerTest, MetricsCountWhatHappened) {
         "quire_time_to_first_token_seconds_count 1\n", "quire_inter_token_seconds_count 3\n",
         "quire_inter_token_seconds_bucket{le=\"+Inf\"} 3\n", "quire_kv_pages{state=\"free\"} 7\n",
         "quire_prefix_cache_hit_tokens_total 11\n", "quire_engine_state{state=\"ready\"} 1\n",
-        "# TYPE quire_running_requests gauge\n"}) {
+        "# TYPE quire_running_requests gauge\n", "quire_last_step_seconds 0.5\n",
+        "quire_step_host_seconds_total 0.25\n", "quire_last_step_gap_seconds 0.125\n",
+        "# TYPE quire_step_gap_seconds_total counter\n"}) {
     EXPECT_NE(metrics.body.find(line), std::string::npos) << line << metrics.body;
   }
 }

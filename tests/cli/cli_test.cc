@@ -143,6 +143,8 @@ TEST(Cli, BenchPrintsJson) {
   EXPECT_NEAR(token_gop, 0.2689, 0.0001);
   EXPECT_NEAR(json["prefill_gop_s"].get<double>() / json["prefill_tok_s"].get<double>(),
               0.2689 - 0.0566 * 15 / 16, 0.0001);
+  EXPECT_GT(json["host_us_per_step"].get<double>(), 0);
+  EXPECT_LT(json["host_of_step"].get<double>(), 0.5);
   for (const char* share : {"decode_of_read", "decode_of_peak", "prefill_of_peak"}) {
     EXPECT_GT(json[share].get<double>(), 0) << share;
     EXPECT_LT(json[share].get<double>(), 2) << share;

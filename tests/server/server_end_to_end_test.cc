@@ -31,6 +31,7 @@ class ServerEndToEndTest : public testing::Test {
     engine_options.threads = 2;
     engine_options.max_context = 1024;
     engine_options.kv_memory_bytes = 256 << 20;
+    engine_options.session_cache_bytes = 32 << 20;
     auto engine = EngineThread::Start(engine_options);
     ASSERT_TRUE(engine.ok()) << engine.status().message();
     engine_ = *std::move(engine);
@@ -135,6 +136,40 @@ TEST_F(ServerEndToEndTest, TheSecondAskingHitsThePrefixCache) {
   EXPECT_EQ(first["usage"]["prompt_tokens_details"]["cached_tokens"], 0);
   EXPECT_GT(second["usage"]["prompt_tokens_details"]["cached_tokens"].get<int>(), 0);
   EXPECT_EQ(Content(first), Content(second));
+}
+
+TEST_F(ServerEndToEndTest, EachChoiceIsTheAnswerToItsSeed) {
+  TestJson question = Question("Write one line about the sea. " + std::string(400, 'a'), 16);
+  question["temperature"] = 1.0;
+  question["seed"] = 70;
+  question["n"] = 4;
+  const double before = Metric("quire_prompt_tokens_total");
+  const TestJson together = Ask(question);
+  const double computed = Metric("quire_prompt_tokens_total") - before;
+  const auto prompt = together["usage"]["prompt_tokens"].get<double>();
+  EXPECT_LT(computed, 1.8 * prompt) << "the choices share the pages of the prompt";
+  question["n"] = 1;
+  for (int i = 0; i < 4; ++i) {
+    question["seed"] = 70 + i;
+    EXPECT_EQ(together["choices"][i]["message"]["content"], Content(Ask(question))) << i;
+  }
+}
+
+TEST_F(ServerEndToEndTest, ASessionKeepsItsPagesUntilItIsReleased) {
+  TestJson question = Question("Remember this: " + std::string(400, 'b'));
+  question["session"] = "agent";
+  Ask(question);
+  const auto sessions = [&] {
+    return TestJson::parse(Get(server_->port(), "/v1/sessions").body)["data"];
+  };
+  ASSERT_EQ(sessions().size(), 1u);
+  EXPECT_EQ(sessions()[0]["id"], "agent");
+  EXPECT_GE(sessions()[0]["pinned_tokens"].get<int>(), 64);
+  EXPECT_GT(Metric("quire_kv_pages{state=\"owned\"}"), 0);
+  Post(server_->port(), "/v1/sessions/release", R"({"session":"agent"})");
+  Ask(Question("Hello"));
+  EXPECT_EQ(sessions().size(), 0u);
+  EXPECT_EQ(Metric("quire_kv_pages{state=\"owned\"}"), 0);
 }
 
 TEST_F(ServerEndToEndTest, HangingUpFreesThePages) {

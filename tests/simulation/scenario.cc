@@ -124,6 +124,9 @@ Scenario ScenarioOf(uint64_t seed) {
   }
   s.monotony = dice.Chance(0.5) ? 0 : 0.5 + dice.Real(0.5);
   s.overlaps = dice.Chance(0.5);
+  if (s.cache.num_pages >= 4 && dice.Chance(0.3)) {
+    s.cache.max_pinned_pages = dice.Skewed(1, s.cache.num_pages / 2);
+  }
   return s;
 }
 

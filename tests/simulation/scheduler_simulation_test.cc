@@ -42,6 +42,7 @@ void Print(const Outcome& total) {
       {"violations", total.violations},
       {"pages loaded", total.loaded_pages},
       {"failed copies", total.failed_copies},
+      {"steps with pins", total.pinned_steps},
   };
   for (const auto& [name, number] : numbers) {
     std::printf("%12lld %s\n", static_cast<long long>(number), name);
@@ -82,6 +83,7 @@ TEST(SchedulerSimulation, EveryRequestAnswersAsIfAlone) {
   EXPECT_GT(result.total.violations, share / 10);
   EXPECT_GT(result.total.loaded_pages, share / 10);
   EXPECT_GT(result.total.failed_copies, share / 10);
+  EXPECT_GT(result.total.pinned_steps, 10 * share);
 }
 
 TEST(SchedulerSimulation, SeedReplaysExactly) {

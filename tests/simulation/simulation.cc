@@ -47,6 +47,7 @@ void Outcome::Add(const Outcome& other) {
   violations += other.violations;
   loaded_pages += other.loaded_pages;
   failed_copies += other.failed_copies;
+  pinned_steps += other.pinned_steps;
 }
 
 Simulation::Simulation(const SimulationCase& simulated)
@@ -67,11 +68,7 @@ Outcome Simulation::Run() {
       step_ = std::max(step_, next_arrival_->first.step);
     }
     ArriveAndCancel(false);
-    // Waits, so that a seed replays.
-    if (const Status tiers = cache_.WaitForTiers();
-        !tiers.ok() && scenario().tier_failure_rate == 0) {
-      Fail(tiers.message());
-    }
+    WaitForTiers();
     if (!in_flight_) {
       std::optional<Step> step = scheduler_.Schedule(now_ms_);
       if (step.has_value() == live_.empty()) {
@@ -94,6 +91,9 @@ Outcome Simulation::Run() {
     }
     now_ms_ += workload_.MsOf(step_++);
   }
+  for (const PinnedSession& pinned : cache_.Pins()) {
+    cache_.Unpin(pinned.session);
+  }
   const KvCacheStats stats = cache_.stats();
   if (scheduler_.idle() && stats.owned_pages != 0) {
     Fail(StrCat("at the end ", stats.owned_pages, " pages are owned"));
@@ -107,6 +107,14 @@ Outcome Simulation::Run() {
   outcome_.loaded_pages = stats.loaded_pages;
   outcome_.failed_copies = stats.failed_copies;
   return outcome_;
+}
+
+// So that a seed replays.
+void Simulation::WaitForTiers() {
+  if (const Status tiers = cache_.WaitForTiers();
+      !tiers.ok() && scenario().tier_failure_rate == 0) {
+    Fail(tiers.message());
+  }
 }
 
 void Simulation::Fail(const std::string& what) {
@@ -182,6 +190,7 @@ const std::vector<SampledToken>& Simulation::SampledOf(Started& started) {
 
 std::optional<Step> Simulation::FormAhead() {
   std::optional<Step> ahead = scheduler_.ScheduleAhead(in_flight_->step, now_ms_);
+  WaitForTiers();  // what it would have begun, before the step in flight runs
   if (ahead) {
     ++outcome_.steps_ahead;
     for (const Step::Sequence& sequence : ahead->sequences) {
@@ -312,6 +321,7 @@ void Simulation::CheckState() {
   if (const Status status = scheduler_.CheckInvariants(); !status.ok()) {
     Fail(status.message());
   }
+  outcome_.pinned_steps += stats.pinned_pages > 0 ? 1 : 0;
   CheckStarvation();
 }
 

@@ -37,6 +37,7 @@ struct Outcome {
   int64_t violations = 0;
   int64_t loaded_pages = 0;  // from a tier
   int64_t failed_copies = 0;
+  int64_t pinned_steps = 0;  // after which a session had pages pinned
 
   void Add(const Outcome& other);
 };
@@ -73,6 +74,7 @@ class Simulation {
   void Start(Step step);
   const std::vector<SampledToken>& SampledOf(Started& started);
   std::optional<Step> FormAhead();
+  void WaitForTiers();
   void EndStep();
   void Commit(const Step& step, const std::vector<SampledToken>& sampled);
   void Abandon(const Step& step);

@@ -47,6 +47,10 @@ RequestSpec Workload::SpecOf(int32_t number,
   }
   spec.tenant = StrCat("tenant ", dice.Uniform(1, scenario_.num_tenants));
   spec.cache_salt = static_cast<uint64_t>(dice.Uniform(1, scenario_.num_salts));
+  if (scenario_.cache.max_pinned_pages > 0 && dice.Chance(0.5)) {
+    spec.session = StrCat("session ", dice.Uniform(1, 3));
+    spec.session_ttl_ms = dice.Skewed(1, 100 * scenario_.ms_per_step);
+  }
   return spec;
 }
 
