@@ -67,9 +67,10 @@ void AddEngineFlags(CLI::App& command, EngineOptions& options) {
                                                                {"fair", QueuePolicy::kFair}};
   command.add_option("-m,--model", options.model_path, "GGUF file to load")->required();
   command
-      .add_option("--device", options.device,
-                  "where to run: cpu, cuda, cuda:1 ...; auto = the first accelerator that works, "
-                  "else the CPU")
+      .add_option(
+          "--device", options.device,
+          "where to run: a platform, or with a colon the number of its device; auto = the first "
+          "accelerator that works, else the CPU")
       ->capture_default_str();
   command.add_option("-t,--threads", options.threads, "compute threads of a CPU; 0 = one per core")
       ->capture_default_str();

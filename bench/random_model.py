@@ -1,4 +1,4 @@
-"""Writes a GGUF file of a model's shape with random bf16 weights, to measure speed without a download.
+"""Writes a GGUF file of a model's shape with random bf16 weights: speed without a download.
 
 All matrices share one pool of random numbers (the file's tensors overlap), so the file is as large
 as the largest of them. The tokenizer knows single bytes and filler tokens.

@@ -23,7 +23,7 @@ enum class SpeculativeMethod : uint8_t {
 struct EngineOptions {
   std::string model_path;  // a GGUF file
 
-  std::string device = "auto";  // as OpenDevice takes it: "cpu", "cuda:1", "auto"
+  std::string device = "auto";  // as OpenDevice takes it: "cpu", "auto", ...
   int32_t threads = 0;          // compute threads of a CPU; 0 = one per core
   std::string instruction_set;  // "avx512", "avx2", "baseline"; empty = the machine's best
   std::string attention_backend = "auto";

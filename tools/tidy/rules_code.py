@@ -10,8 +10,9 @@ from violation import Violation
 MAX_FUNCTION_LINES = 70
 MAX_DEVICE_FUNCTION_LINES = 150
 
-# May read the environment: the command, and the one header through which tests take their seed.
-_ENVIRONMENT_ALLOWED = ("apps/", "src/base/test_seed.h")
+# May read the environment: the command, and the headers through which tests take their seed and
+# their device.
+_ENVIRONMENT_ALLOWED = ("apps/", "src/base/test_seed.h", "tests/support/test_device.h")
 _ENVIRONMENT = re.compile(r"\b(getenv|secure_getenv|putenv|setenv|environ)\b")
 _SINGLETON = re.compile(r"\b((?:Get|The)?(?:Instance|Singleton|Global))\s*\(")
 _IMMUTABLE = {"const", "constexpr", "constinit"}
