@@ -21,6 +21,13 @@ class NoDrafts final : public DraftSource {
   void Forget(uint64_t) override {}
 };
 
+class EmptyStore final : public PageStore {
+ public:
+  int32_t num_slots() const override { return 8; }
+  Status Put(int32_t, int32_t) override { return OkStatus(); }
+  Status Get(int32_t, int32_t) override { return OkStatus(); }
+};
+
 class SchedulerAheadTest : public testing::Test {
  protected:
   void Make(const SchedulerConfig& config, const KvCacheOptions& cache,
@@ -191,6 +198,29 @@ TEST_F(SchedulerAheadTest, ARequestFollowsWhatTheStepInFlightComputes) {
   std::optional<Step> second = scheduler_->ScheduleAhead(*ahead, 0);
   ASSERT_EQ(second->sequences.size(), 2u);
   EXPECT_EQ(second->sequences[1].num_rows, 1) << "two pages of the prompt are shared";
+}
+
+// Its copies run beside the steps, into pages that the one in flight may still use.
+TEST_F(SchedulerAheadTest, NothingComesFromATierWhileAStepIsInFlight) {
+  std::vector<std::unique_ptr<PageTier>> tiers;
+  tiers.push_back(std::make_unique<PageTier>("empty", std::make_unique<EmptyStore>()));
+  cache_.emplace(KvCacheOptions{.page_size = 4, .num_pages = 4}, std::move(tiers));
+  scheduler_.emplace(SchedulerConfig{}, *cache_);
+  Add(1, 9, 1, 5);
+  Commit(*scheduler_->Schedule(0), {70});
+  ASSERT_TRUE(cache_->PollTiers().ok());
+  ASSERT_TRUE(cache_->WaitForTiers().ok());
+  Add(2, 15, 1);  // needs all pages
+  Commit(*scheduler_->Schedule(0), {70});
+  Add(3, 1, 4);
+  const Step step = *scheduler_->Schedule(0);
+  Add(4, 9, 1, 5);
+  EXPECT_FALSE(scheduler_->ScheduleAhead(step, 0).has_value());
+  EXPECT_FALSE(cache_->is_loading());
+  Commit(step, {70});
+  const Step next = *scheduler_->Schedule(0);
+  EXPECT_TRUE(cache_->is_loading());
+  Commit(next, {70});
 }
 
 }  // namespace
