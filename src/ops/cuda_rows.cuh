@@ -71,12 +71,9 @@ __device__ inline int64_t OffsetOf(const RowLayout& layout, int64_t row) {
 struct RowGroups {
   RowGroups(int64_t rows, int64_t packs, int packs_per_thread) {
     const int64_t wanted = (packs + packs_per_thread - 1) / packs_per_thread;
-    if (packs <= 32) {
-      threads = static_cast<int>(std::bit_ceil(static_cast<uint64_t>(packs)));
-      rows_per_block = 256 / threads;
-    } else {
-      threads = static_cast<int>(std::clamp<int64_t>((wanted + 31) / 32 * 32, 32, 1024));
-    }
+    threads = packs <= 32 ? static_cast<int>(std::bit_ceil(static_cast<uint64_t>(packs)))
+                          : static_cast<int>(std::min<int64_t>((wanted + 31) / 32 * 32, 1024));
+    rows_per_block = threads <= 32 ? 256 / threads : 1;
     blocks = static_cast<unsigned>((rows + rows_per_block - 1) / rows_per_block);
   }
 
