@@ -42,6 +42,19 @@ ${rows}  };
   target_link_libraries(${target} PRIVATE quire_platform_libraries)
 endfunction()
 
+# Compiles the platforms whose runtime is another's under other names, against declarations of
+# theirs, so that a change does not break them unseen. Nothing is linked.
+function(quire_add_renamed_platform_checks)
+  foreach(platform musa maca)
+    set(folder ${CMAKE_SOURCE_DIR}/src/platform/${platform})
+    add_library(quire_${platform}_check OBJECT ${folder}/${platform}_device.cc)
+    # As the vendor's own: their names are not ours.
+    target_include_directories(quire_${platform}_check SYSTEM BEFORE PRIVATE
+      ${folder} ${folder}/declarations)
+    target_link_libraries(quire_${platform}_check PRIVATE quire_options)
+  endforeach()
+endfunction()
+
 # What the rooms link that have files of a platform.
 add_library(quire_platform_libraries INTERFACE)
 

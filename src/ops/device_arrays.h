@@ -163,7 +163,7 @@ struct AddArrays {
   DeviceArrays& arrays;
 
   void operator()(const TensorView& view) const {
-    if (view.shape().elements() == 0) {
+    if (!view.defined() || view.shape().elements() == 0) {
       return;
     }
     int64_t last = view.dim(view.rank() - 1) - 1;

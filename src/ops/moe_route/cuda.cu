@@ -7,10 +7,10 @@ namespace quire::ops::moe_route {
 
 namespace {
 
-constexpr int kWarps = 4;           // of a block; each routes a token
-constexpr int kMaxItems = 16;       // experts of a lane
-constexpr int64_t kMaxChosen = 32;  // experts of a token: one for each lane
+constexpr int kWarps = 4;      // of a block; each routes a token
+constexpr int kMaxItems = 32;  // experts of a lane
 constexpr int kMaxGroups = 32;
+constexpr uint32_t kAllOpen = 0xffffffff;
 
 template <typename T>
 struct Job {
@@ -65,15 +65,16 @@ __device__ float Sigmoid(float x) {
 }
 
 // The experts of a token; lane l has l, l + 32, ...
+template <int kItems>
 struct Keys {
-  uint64_t ranked[kMaxItems];  // 0: not to be chosen
+  uint64_t ranked[kItems];  // 0: not to be chosen
 
   // The best below `bound`, in all lanes; `of` says whether an expert counts.
   template <typename Of>
   __device__ uint64_t BestBelow(uint64_t bound, const Of& of) const {
     uint64_t best = 0;
 #pragma unroll
-    for (int i = 0; i < kMaxItems; ++i) {
+    for (int i = 0; i < kItems; ++i) {
       if (ranked[i] < bound && ranked[i] > best && of(IndexOf(ranked[i]))) {
         best = ranked[i];
       }
@@ -82,8 +83,8 @@ struct Keys {
   }
 };
 
-template <typename T>
-__device__ uint64_t GroupScore(const Job<T>& job, const Keys& keys, int group) {
+template <typename T, int kItems>
+__device__ uint64_t GroupScore(const Job<T>& job, const Keys<kItems>& keys, int group) {
   const auto of_group = [&](int expert) { return expert / job.group_size == group; };
   const uint64_t best = keys.BestBelow(~uint64_t{0}, of_group);
   if (job.scoring != Scoring::kSigmoid || job.group_size == 1) {
@@ -93,10 +94,10 @@ __device__ uint64_t GroupScore(const Job<T>& job, const Keys& keys, int group) {
 }
 
 // A bit for each group that can be chosen from.
-template <typename T>
-__device__ uint32_t OpenGroups(const Job<T>& job, const Keys& keys) {
+template <typename T, int kItems>
+__device__ uint32_t OpenGroups(const Job<T>& job, const Keys<kItems>& keys) {
   if (job.groups == job.top_groups) {
-    return 0xffffffff;
+    return kAllOpen;
   }
   uint64_t mine = 0;  // lane g has the score of group g
   for (int group = 0; group < job.groups; ++group) {
@@ -112,33 +113,46 @@ __device__ uint32_t OpenGroups(const Job<T>& job, const Keys& keys) {
   return open;
 }
 
-// What a softmax over `logit` of the lanes' experts divides exp(logit - max) by.
-template <typename T>
-__device__ float SoftmaxSum(const Job<T>& job, const T* logits, float max) {
+// The sum over `count` indices of what `of` makes of each, in all lanes.
+template <typename Of>
+__device__ float WarpSum(int count, const Of& of) {
   float sum = 0;
-  for (int expert = static_cast<int>(threadIdx.x % 32); expert < job.experts; expert += 32) {
-    sum += expf(Widen(logits[expert]) - max);
+  for (int i = static_cast<int>(threadIdx.x % 32); i < count; i += 32) {
+    sum += of(i);
   }
   return GroupSum(sum, 32);
 }
 
-// Weight of this lane's chosen expert. Lanes without one have a logit of minus infinity.
+// Writes the weights of the chosen `ids`. `max` is the largest logit.
 template <typename T>
-__device__ float WeightOf(const Job<T>& job, const T* logits, float logit, float max) {
-  const bool has_one = static_cast<int>(threadIdx.x % 32) < job.chosen;
+__device__ void WriteWeights(const Job<T>& job, const T* logits, const int32_t* ids, float max,
+                             float* weights) {
+  const auto logit = [&](int j) { return Widen(logits[ids[j]]); };
+  float divisor = 1.0f;
   if (job.scoring == Scoring::kTopKSoftmax) {
-    const float best = WarpMax(logit);
-    const float power = has_one ? expf(logit - best) : 0.0f;
-    return power / GroupSum(power, 32) * job.scale;
+    float best = -INFINITY;
+    for (int j = static_cast<int>(threadIdx.x % 32); j < job.chosen; j += 32) {
+      best = fmaxf(best, logit(j));
+    }
+    max = WarpMax(best);
+    divisor = WarpSum(job.chosen, [&](int j) { return expf(logit(j) - max); });
+  } else if (job.scoring == Scoring::kSoftmax) {
+    divisor = WarpSum(job.experts, [&](int e) { return expf(Widen(logits[e]) - max); });
   }
   const bool sigmoid = job.scoring == Scoring::kSigmoid;
-  float weight = sigmoid ? Sigmoid(logit) : expf(logit - max) / SoftmaxSum(job, logits, max);
-  weight = has_one ? weight : 0.0f;
-  const float sum = GroupSum(weight, 32) + (sigmoid ? 1e-20f : 0.0f);
-  return (job.renormalize ? weight / sum : weight) * job.scale;
+  const auto weight = [&](int j) {
+    return sigmoid ? Sigmoid(logit(j)) : expf(logit(j) - max) / divisor;
+  };
+  float sum = 1.0f;
+  if (job.renormalize && job.scoring != Scoring::kTopKSoftmax) {
+    sum = WarpSum(job.chosen, weight) + (sigmoid ? 1e-20f : 0.0f);
+  }
+  for (int j = static_cast<int>(threadIdx.x % 32); j < job.chosen; j += 32) {
+    weights[j] = weight(j) / sum * job.scale;
+  }
 }
 
-template <typename T>
+template <typename T, int kItems>
 __global__ void __launch_bounds__(32 * kWarps) RouteTokens(Job<T> job) {
   const int64_t token = int64_t{blockIdx.x} * kWarps + threadIdx.x / 32;
   if (token >= job.tokens) {
@@ -146,10 +160,10 @@ __global__ void __launch_bounds__(32 * kWarps) RouteTokens(Job<T> job) {
   }
   const int lane = static_cast<int>(threadIdx.x % 32);
   const T* logits = job.logits + token * job.stride;
-  Keys keys;
+  Keys<kItems> keys;
   float max = -INFINITY;
 #pragma unroll
-  for (int i = 0; i < kMaxItems; ++i) {
+  for (int i = 0; i < kItems; ++i) {
     const int expert = lane + 32 * i;
     keys.ranked[i] = 0;
     if (expert < job.experts) {
@@ -163,20 +177,29 @@ __global__ void __launch_bounds__(32 * kWarps) RouteTokens(Job<T> job) {
   }
   const uint32_t open = OpenGroups(job, keys);
   const auto can_be_chosen = [&](int expert) {
-    return (open >> (expert / job.group_size) & 1) != 0;
+    return open == kAllOpen || (open >> (expert / job.group_size) & 1) != 0;
   };
-  const bool all = open == 0xffffffff;
+  int32_t* ids = job.ids + token * job.chosen;
   uint64_t bound = ~uint64_t{0};
-  int mine = 0;
   for (int j = 0; j < job.chosen; ++j) {
-    bound = keys.BestBelow(bound, [&](int expert) { return all || can_be_chosen(expert); });
-    mine = lane == j ? IndexOf(bound) : mine;
+    bound = keys.BestBelow(bound, can_be_chosen);
+    if (lane == 0) {
+      ids[j] = IndexOf(bound);
+    }
   }
-  const float logit = lane < job.chosen ? Widen(logits[mine]) : -INFINITY;
-  const float weight = WeightOf(job, logits, logit, WarpMax(max));
-  if (lane < job.chosen) {
-    job.ids[token * job.chosen + lane] = mine;
-    job.weights[token * job.chosen + lane] = weight;
+  __syncwarp();
+  WriteWeights(job, logits, ids, WarpMax(max), job.weights + token * job.chosen);
+}
+
+// Calls body with the constant number of experts that a lane has.
+template <typename Body>
+void WithItems(int experts, const Body& body) {
+  if (experts <= 128) {
+    body(std::integral_constant<int, 4>());
+  } else if (experts <= 256) {
+    body(std::integral_constant<int, 8>());
+  } else {
+    body(std::integral_constant<int, kMaxItems>());
   }
 }
 
@@ -201,14 +224,15 @@ Status RunRouteTokens(const OpContext& context, const Args& args) {
                         .renormalize = args.renormalize,
                         .scale = args.scale};
     const auto blocks = static_cast<unsigned>((tokens + kWarps - 1) / kWarps);
-    RouteTokens<<<blocks, 32 * kWarps, 0, stream>>>(job);
+    WithItems(experts, [&](auto items) {
+      RouteTokens<T, items.value><<<blocks, 32 * kWarps, 0, stream>>>(job);
+    });
   });
   return LaunchStatus("moe_route");
 }
 
 bool FitsAWarp(const OpContext&, const Args& args) {
-  return args.logits.dim(1) <= 32 * kMaxItems && args.ids.dim(1) <= kMaxChosen &&
-         args.groups <= kMaxGroups;
+  return args.logits.dim(1) <= 32 * kMaxItems && args.groups <= kMaxGroups;
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 
 namespace quire::ops::reshape_and_cache {
 
-inline constexpr int kRowPack = 8;  // elements that a lane converts at a time
+inline constexpr int kRowPack = 4;  // elements that a lane converts at a time: 32 lanes, 128
 
 // Calls body(T{}) with the type that stores f32, f16, bf16 or f8e4m3.
 template <typename Body>

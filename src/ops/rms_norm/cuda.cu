@@ -7,7 +7,7 @@ namespace quire::ops::rms_norm {
 
 namespace {
 
-constexpr int kCached = 2;  // packs of a row that a thread keeps between the passes
+constexpr int kCached = 4;  // packs of a row that a thread keeps between the passes
 
 template <typename X, typename W>
 struct Job {
@@ -19,7 +19,7 @@ struct Job {
   RowLayout residual_layout;
   RowLayout out_layout;
   int64_t rows;
-  int64_t elements;
+  int elements;
   float epsilon;
   float weight_offset;
   bool accumulate;
@@ -27,7 +27,7 @@ struct Job {
 
 // What is normed: x, or the residual with x added, which becomes the residual.
 template <bool kWhole, int kPack, typename X>
-__device__ Pack<X, kPack> Input(const X* x, X* residual, int64_t at, int64_t elements) {
+__device__ Pack<X, kPack> Input(const X* x, X* residual, int at, int elements) {
   Pack<X, kPack> pack = LoadPack<kWhole, kPack>(x, at, elements);
   if (residual != nullptr) {
     const Pack<X, kPack> before = LoadPack<kWhole, kPack>(residual, at, elements);
@@ -52,7 +52,7 @@ __device__ float SquareSum(const Pack<X, kPack>& pack, float sum) {
 
 template <bool kWhole, int kPack, typename X, typename W>
 __device__ void WriteScaled(const Job<X, W>& job, Pack<X, kPack> pack, float scale, X* out,
-                            int64_t at) {
+                            int at) {
   const Pack<W, kPack> weight = LoadPack<kWhole, kPack>(job.weight, at, job.elements);
   Pack<X, kPack> before = {};
   if (job.accumulate) {
@@ -72,24 +72,24 @@ __global__ void __launch_bounds__(1024) NormRows(Job<X, W> job, int threads, int
   constexpr int kPack = kPackOf<X>;
   const int64_t row = int64_t{blockIdx.x} * rows_per_block + threadIdx.x / threads;
   const bool active = row < job.rows;  // all threads take part in the sum
-  const int64_t elements = active ? job.elements : 0;
+  const int elements = active ? job.elements : 0;
   const X* x = job.x + (active ? OffsetOf(job.x_layout, row) : 0);
   X* residual = nullptr;
   if (job.residual != nullptr) {
     residual = job.residual + (active ? OffsetOf(job.residual_layout, row) : 0);
   }
-  const int64_t first = int64_t{threadIdx.x % threads} * kPack;
-  const int64_t step = int64_t{threads} * kPack;
+  const int first = static_cast<int>(threadIdx.x) % threads * kPack;
+  const int step = threads * kPack;
   Pack<X, kPack> cached[kCached];
   float sum = 0;
 #pragma unroll
   for (int c = 0; c < kCached; ++c) {
-    if (const int64_t at = first + c * step; at < elements) {
+    if (const int at = first + c * step; at < elements) {
       cached[c] = Input<kWhole, kPack>(x, residual, at, elements);
       sum = SquareSum(cached[c], sum);
     }
   }
-  for (int64_t at = first + kCached * step; at < elements; at += step) {
+  for (int at = first + kCached * step; at < elements; at += step) {
     sum = SquareSum(Input<kWhole, kPack>(x, residual, at, elements), sum);
   }
   sum = GroupSum(sum, threads);
@@ -97,12 +97,12 @@ __global__ void __launch_bounds__(1024) NormRows(Job<X, W> job, int threads, int
   X* out = job.out + (active ? OffsetOf(job.out_layout, row) : 0);
 #pragma unroll
   for (int c = 0; c < kCached; ++c) {
-    if (const int64_t at = first + c * step; at < elements) {
+    if (const int at = first + c * step; at < elements) {
       WriteScaled<kWhole>(job, cached[c], scale, out, at);
     }
   }
   const X* again = residual != nullptr ? residual : x;
-  for (int64_t at = first + kCached * step; at < elements; at += step) {
+  for (int at = first + kCached * step; at < elements; at += step) {
     WriteScaled<kWhole>(job, LoadPack<kWhole, kPack>(again, at, elements), scale, out, at);
   }
 }
@@ -119,7 +119,7 @@ Status RunNormRows(const OpContext& context, const Args& args) {
   WithRowAndWeightType(args.x.dtype(), args.weight.dtype(), [&](auto x, auto weight) {
     using X = decltype(x);
     using W = decltype(weight);
-    const int64_t elements = LastDim(args.x);
+    const auto elements = static_cast<int>(LastDim(args.x));
     const Job<X, W> job = {.x = args.x.as<X>(),
                            .residual = fused ? args.residual.as<X>() : nullptr,
                            .weight = args.weight.as<W>(),
@@ -132,7 +132,7 @@ Status RunNormRows(const OpContext& context, const Args& args) {
                            .epsilon = args.epsilon,
                            .weight_offset = args.weight_offset,
                            .accumulate = args.accumulate};
-    const RowGroups groups(rows, (elements + kPackOf<X> - 1) / kPackOf<X>, 2);
+    const RowGroups groups(rows, (elements + kPackOf<X> - 1) / kPackOf<X>, kCached);
     WithConstant(aligned && elements % kPackOf<X> == 0, [&](auto whole) {
       NormRows<X, W, whole.value><<<groups.blocks, groups.block_threads(), 0, stream>>>(
           job, groups.threads, groups.rows_per_block);

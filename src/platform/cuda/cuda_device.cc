@@ -45,7 +45,7 @@ Result<int> CountDevices() {
     cudaDriverGetVersion(&driver);
     cudaRuntimeGetVersion(&runtime);
     QUIRE_RETURN_IF_ERROR(CheckDriver(driver, runtime));
-    return Unavailable("cuda: the driver sees no GPU");
+    return Unavailable(PlatformName(kGpuPlatform), ": the driver sees no GPU");
   }
   QUIRE_RETURN_IF_ERROR(CudaStatus(error, "cudaGetDeviceCount"));
   return count;
@@ -67,14 +67,15 @@ Result<std::unique_ptr<Device>> OpenCudaDevice(int index, const DeviceOptions&) 
 Result<std::unique_ptr<CudaDevice>> CudaDevice::Create(int index) {
   QUIRE_ASSIGN_OR_RETURN(const int count, CountDevices());
   if (index < 0 || index >= count) {
-    return NotFound("device cuda:", index, " does not exist; this machine has ", count, " GPU",
-                    count == 1 ? "" : "s");
+    return NotFound("device ", PlaceName({kGpuPlatform, index}),
+                    " does not exist; this machine has ", count, " GPU", count == 1 ? "" : "s");
   }
   cudaDeviceProp found;
   QUIRE_RETURN_IF_ERROR(
       CudaStatus(cudaGetDeviceProperties(&found, index), "cudaGetDeviceProperties"));
-  QUIRE_RETURN_IF_ERROR(CheckCapability(StrCat("cuda:", index, " (", found.name, ")"), found.major,
-                                        found.minor, QUIRE_CUDA_ARCHITECTURES));
+  QUIRE_RETURN_IF_ERROR(
+      CheckCapability(StrCat(PlaceName({kGpuPlatform, index}), " (", found.name, ")"), found.major,
+                      found.minor, QUIRE_CUDA_ARCHITECTURES));
   std::unique_ptr<CudaDevice> device(new CudaDevice(index));
   device->max_shared_memory_ = static_cast<int>(found.sharedMemPerBlockOptin);
   device->properties_ = {.name = found.name,
@@ -184,7 +185,7 @@ Status CudaStream::Synchronize() {
 }
 
 CudaStream& AsCudaStream(Stream& stream) {
-  QUIRE_CHECK(stream.device().place().platform == PlatformKind::kCuda)
+  QUIRE_CHECK(stream.device().place().platform == kGpuPlatform)
       << PlaceName(stream.device().place());
   auto& cuda = static_cast<CudaStream&>(stream);
   // A device that is lost reports it at the launch.

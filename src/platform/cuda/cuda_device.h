@@ -7,7 +7,13 @@
 
 #include "platform/device.h"
 
+#ifndef QUIRE_GPU_PLATFORM  // a platform that renames this one's runtime says its own
+#define QUIRE_GPU_PLATFORM kCuda
+#endif
+
 namespace quire {
+
+inline constexpr PlatformKind kGpuPlatform = PlatformKind::QUIRE_GPU_PLATFORM;
 
 class CudaDevice final : public Device {
  public:
@@ -15,7 +21,7 @@ class CudaDevice final : public Device {
   // not_found (fewer GPUs), unsupported (this build has no kernels for it).
   static Result<std::unique_ptr<CudaDevice>> Create(int index);
 
-  Place place() const override { return {PlatformKind::kCuda, index_}; }
+  Place place() const override { return {kGpuPlatform, index_}; }
   const DeviceProperties& properties() const override { return properties_; }
   bool is_asynchronous() const override { return true; }
   // Freeing waits until the device has done all that was enqueued.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "platform/cuda/cuda_device.h"
+
 namespace quire {
 
 namespace {
@@ -20,8 +22,7 @@ bool LosesDevice(cudaError_t error) {
     case cudaErrorLaunchTimeout:
     case cudaErrorAssert:
     case cudaErrorECCUncorrectable:
-    case cudaErrorNvlinkUncorrectable:
-    case cudaErrorContained: return true;
+    case cudaErrorNvlinkUncorrectable: return true;
     default: return false;
   }
 }
@@ -62,14 +63,15 @@ Status LaunchStatus(std::string_view kernel) {
 }
 
 Status CheckDriver(int driver, int runtime) {
+  const std::string_view name = PlatformName(kGpuPlatform);
+  const std::string needed = VersionName(runtime / 1000 * 1000);
   if (driver == 0) {
-    return Unavailable("cuda: no NVIDIA driver is loaded; install one for CUDA ",
-                       VersionName(runtime / 1000 * 1000), " or newer");
+    return Unavailable(name, ": no driver is loaded; install one for version ", needed,
+                       " or newer");
   }
   if (driver / 1000 < runtime / 1000) {
-    return Unavailable("cuda: the NVIDIA driver is for CUDA ", VersionName(driver),
-                       ", this build needs one for ", VersionName(runtime / 1000 * 1000),
-                       " or newer");
+    return Unavailable(name, ": the driver is for version ", VersionName(driver),
+                       ", this build needs one for ", needed, " or newer");
   }
   return OkStatus();
 }
