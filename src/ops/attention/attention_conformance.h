@@ -36,17 +36,27 @@ inline std::string ResultMismatch(const Case& c, std::span<const float> actual,
 
 // One implementation against the reference, with other pages and gaps.
 template <typename Args, typename ArgsOf>
-void ExpectAgreement(const ConformanceParam<Case>& param, const ImplementationList<Args>& list,
+void ExpectAgreement(const ConformanceParam<Case>& param,
+                     const ImplementationList<Args>& (*implementations_of)(PlatformKind),
                      const ArgsOf& args_of) {
-  CpuFixture cpu(1);
-  if (!Named(list, param.implementation).accepts(cpu.Context(), Args())) {
-    GTEST_SKIP() << "this machine does not have it";
+  PlatformFixture device(param.platform);
+  if (!device.missing().empty()) {
+    GTEST_SKIP() << device.missing();
   }
   const Case c = param.problem.random > 0 ? DrawCase(param.problem, TestSeed()) : param.problem;
   const std::vector<SequenceData> data = MakeSequences(c, kDataSeed);
+  Memory memory(c, data, 2, 16);
+  memory.Spoil();
+  const Args args = args_of(c, memory);
+  const OpContext context = device.Context(param.implementation);
+  if (!Named(implementations_of(param.platform), param.implementation).accepts(context, args)) {
+    GTEST_SKIP() << "it does not take this problem here";
+  }
+  const Status status = RunOnDevice(context, args);
+  ASSERT_TRUE(status.ok()) << status.message();
+  EXPECT_EQ(memory.Damage(), "");
   const std::vector<float> expected = RunOn(1, "reference", c, data, args_of, 1);
-  const std::vector<float> actual = RunOn(2, param.implementation, c, data, args_of, 2, 16);
-  EXPECT_EQ(ResultMismatch(c, actual, expected), "");
+  EXPECT_EQ(ResultMismatch(c, memory.Result(), expected), "");
 }
 
 // The implementations of a list that this machine can run and that promise exact bits: all but the

@@ -78,20 +78,23 @@ struct Problem {
   int64_t window_left = -1;     // a row at p sees no key before p - window_left; -1: no limit
   int64_t window_right = -1;    // and none after p + window_right; causal is 0
 
-  bool paged() const { return key_start == nullptr; }
-  int group() const { return q_heads / kv_heads; }  // q heads that share a kv head
-  int64_t FirstRow(int32_t b) const { return query_start == nullptr ? b : query_start[b]; }
-  int64_t Rows(int32_t b) const {
+  // constexpr: kernels call these on any device.
+  constexpr bool paged() const { return key_start == nullptr; }
+  constexpr int group() const { return q_heads / kv_heads; }  // q heads that share a kv head
+  constexpr int64_t FirstRow(int32_t b) const {
+    return query_start == nullptr ? b : query_start[b];
+  }
+  constexpr int64_t Rows(int32_t b) const {
     return query_start == nullptr ? 1 : int64_t{query_start[b + 1]} - query_start[b];
   }
-  int64_t Keys(int32_t b) const {
+  constexpr int64_t Keys(int32_t b) const {
     return paged() ? kv_length[b] : int64_t{key_start[b + 1]} - key_start[b];
   }
   // Of the first row of sequence b: negative where it has more rows than keys.
-  int64_t FirstPosition(int32_t b) const { return Keys(b) - Rows(b); }
+  constexpr int64_t FirstPosition(int32_t b) const { return Keys(b) - Rows(b); }
 
   // What a row at `position` sees of `keys` keys. Both ends grow with the position.
-  KeySpan VisibleKeys(int64_t position, int64_t keys) const {
+  constexpr KeySpan VisibleKeys(int64_t position, int64_t keys) const {
     const int64_t begin = window_left < 0 ? 0 : std::max<int64_t>(position - window_left, 0);
     const int64_t end = window_right < 0 ? keys : std::min(position + window_right + 1, keys);
     return begin < end ? KeySpan{begin, end} : KeySpan{};

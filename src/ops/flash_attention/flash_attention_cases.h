@@ -8,6 +8,21 @@ namespace quire::ops::flash_attention {
 
 using attention::Case;
 
+template <typename Visitor>
+void VisitArrays(Args& args, const Visitor& visit) {
+  visit(args.query);
+  visit(args.query_start);
+  visit(args.key);
+  visit(args.value);
+  visit(args.key_start);
+  visit(args.cache);
+  visit(args.page_table);
+  visit(args.kv_length);
+  visit(args.out);
+  visit(args.lse);
+  visit(args.sinks);
+}
+
 inline Args ArgsOf(const Case& c, attention::Memory& memory) {
   Args args;
   args.query = memory.query();
@@ -127,6 +142,45 @@ inline void AddMasks(std::vector<Case>& cases) {
   }
 }
 
+// What tensor cores take: queries of the cache's type and the usual head sizes.
+inline void AddTensorCores(std::vector<Case>& cases) {
+  for (const DType type : {DType::kF16, DType::kBF16}) {
+    for (const int dim : {64, 128, 256}) {
+      const auto add = [&](std::string_view name, const auto& change) {
+        cases.push_back(
+            attention::MixedCase(StrCat("same_", InfoOf(type).name, "_dim_", dim, name)));
+        Case& c = cases.back();
+        c.dtype = c.query_dtype = type;
+        c.key_dim = c.value_dim = dim;
+        change(c);
+      };
+      add("", [](Case&) {});
+      add("_page_1", [](Case& c) { c.page_size = 1; });
+      add("_rows", [](Case& c) { c.page_size = 0; });
+      add("_nhd_group_5", [](Case& c) {
+        c.order = PageOrder::kNhd;
+        c.q_heads = 10;
+      });
+      add("_long", [](Case& c) {
+        c.lengths = {1100, 513, 2049, 512};
+        c.rows = {1, 2, 1, 1};
+      });
+      add("_everything", [](Case& c) {
+        c.lengths = {700, 70, 1300};
+        c.rows = {20, 70, 3};
+        c.window_left = 530;
+        c.logit_soft_cap = 3.0f;
+        c.sinks = true;
+      });
+      add("_open", [](Case& c) {
+        c.causal = false;
+        c.window_left = 20;
+        c.window_right = 9;
+      });
+    }
+  }
+}
+
 // More rows than keys, no rows, no keys, no sequences, and lengths past the masks of old.
 inline void AddLengths(std::vector<Case>& cases) {
   for (const int page_size : {0, 16}) {
@@ -157,6 +211,7 @@ inline std::vector<Case> ConformanceCases() {
   AddPlaces(cases);
   AddSizes(cases);
   AddMasks(cases);
+  AddTensorCores(cases);
   AddLengths(cases);
   for (int i = 0; i < 24; ++i) {
     cases.push_back({.name = StrCat("random_", i), .random = i + 1});

@@ -8,6 +8,17 @@ namespace quire::ops::mla_attention {
 
 using attention::Case;
 
+template <typename Visitor>
+void VisitArrays(Args& args, const Visitor& visit) {
+  visit(args.query);
+  visit(args.query_start);
+  visit(args.cache);
+  visit(args.page_table);
+  visit(args.kv_length);
+  visit(args.out);
+  visit(args.lse);
+}
+
 inline Args ArgsOf(const Case& c, attention::Memory& memory) {
   Args args;
   args.query = memory.query();

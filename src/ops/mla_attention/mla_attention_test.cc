@@ -22,12 +22,13 @@ const Implementations& All() {
 
 class MlaAttentionConformance : public testing::TestWithParam<ConformanceParam<Case>> {};
 
-INSTANTIATE_TEST_SUITE_P(Cpu, MlaAttentionConformance,
-                         testing::ValuesIn(ConformanceParams(ConformanceCases(), All())),
+INSTANTIATE_TEST_SUITE_P(All, MlaAttentionConformance,
+                         testing::ValuesIn(ConformanceParams(ConformanceCases(),
+                                                             ImplementationsOf)),
                          ConformanceName());
 
 TEST_P(MlaAttentionConformance, AgreesWithTheReference) {
-  attention::ExpectAgreement(GetParam(), All(), ArgsOf);
+  attention::ExpectAgreement(GetParam(), ImplementationsOf, ArgsOf);
 }
 
 TEST(MlaAttentionExactness, ThreadsCompanyAndPages) {

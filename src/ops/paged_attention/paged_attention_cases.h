@@ -8,6 +8,18 @@ namespace quire::ops::paged_attention {
 
 using attention::Case;
 
+template <typename Visitor>
+void VisitArrays(Args& args, const Visitor& visit) {
+  visit(args.query);
+  visit(args.query_start);
+  visit(args.cache);
+  visit(args.page_table);
+  visit(args.kv_length);
+  visit(args.out);
+  visit(args.lse);
+  visit(args.sinks);
+}
+
 inline Args ArgsOf(const Case& c, attention::Memory& memory) {
   Args args;
   args.query = memory.query();
@@ -68,9 +80,35 @@ inline void AddTypes(std::vector<Case>& cases) {
   }
 }
 
+// What tensor cores take: queries of the cache's type and the usual head sizes.
+inline void AddTensorCores(std::vector<Case>& cases) {
+  for (const DType type : {DType::kF16, DType::kBF16}) {
+    for (const int dim : {64, 128, 256}) {
+      for (const int group : {1, 4, 20}) {
+        AddBoth(cases, StrCat("same_", InfoOf(type).name, "_dim_", dim, "_group_", group),
+                [&](Case& c) {
+                  c.dtype = c.query_dtype = type;
+                  c.key_dim = c.value_dim = dim;
+                  c.q_heads = 2 * group;
+                  c.page_size = group == 4 ? 1 : 64;
+                  c.sinks = group == 20;
+                });
+      }
+      cases.push_back(DecodeCase(StrCat("same_", InfoOf(type).name, "_dim_", dim, "_long")));
+      Case& c = cases.back();
+      c.dtype = c.query_dtype = type;
+      c.key_dim = c.value_dim = dim;
+      c.lengths = {2100, 513, 512, 0, 1024};
+      c.rows = {1, 1, 1, 1, 1};
+      c.window_left = dim == 128 ? 600 : -1;
+    }
+  }
+}
+
 inline std::vector<Case> ConformanceCases() {
   std::vector<Case> cases;
   AddTypes(cases);
+  AddTensorCores(cases);
   for (const int group : {1, 3, 7, 16}) {
     AddBoth(cases, StrCat("group_", group), [&](Case& c) { c.q_heads = 2 * group; });
   }

@@ -1,0 +1,60 @@
+// Attention over split keys for CUDA: decode rows, verification rows and, deterministically, whole
+// prompts ("Flash-Decoding", Dao et al., 2023). f16 and bf16 with tensor cores.
+//
+// The arithmetic is fixed by positions alone. Keys fall into chunks of kChunk, counted from a
+// sequence's first key. A chunk has one order of sums, and chunks are folded in ascending order
+// (cuda_online_softmax.cuh). Which thread block takes which chunks is the schedule: it may be
+// anything and changes no bit. So a row's result depends on its query, its position and the keys
+// and values that it sees, and on nothing else.
+//
+// Rows of the same sequence and kv head share each key that is read: query row i and head h of the
+// group are row i * group + h, and kTileRows of these are a tile.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <string_view>
+
+#include "base/status.h"
+#include "ops/attention/attention_problem.h"
+#include "ops/attention/split_kv_plan.h"
+
+namespace quire::ops::attention::cuda {
+
+// A schedule as the kernels take it. Arrays are on the device.
+struct SplitKvSchedule {
+  const SplitKvWork* work = nullptr;  // of a plan; null: the uniform schedule
+  const SplitKvWork* merges = nullptr;
+  int32_t work_count = 0;
+  int32_t merge_count = 0;
+  // [work, merges] on the device, or null. Given, these count, and the two above are the most that
+  // there may be: so a captured call serves the plans of other steps.
+  const int32_t* counts = nullptr;
+  // The uniform schedule, for lengths that the host does not know: `tiles` tiles of each sequence,
+  // each cut into `chunks` single chunks, or whole if that is 0.
+  int32_t tiles = 0;
+  int32_t chunks = 0;
+  int32_t tile_rows = kTileRows;  // rows of the fullest tile
+  int32_t partials = 0;           // results of single chunks between the two kernels
+  float* partial_data = nullptr;  // PartialFloats()
+};
+
+// Thread blocks that each multiprocessor runs at once, for most head sizes.
+inline constexpr int32_t kResidentBlocks = 2;
+
+// Floats that `partials` results of tiles with up to tile_rows rows take.
+int64_t PartialFloats(int32_t kv_heads, int32_t head_dim, int64_t partials, int32_t tile_rows);
+
+// The uniform schedule of sequences of up to `rows` rows and `keys` keys, without its memory. It
+// splits the tiles only of calls with one row a sequence.
+SplitKvSchedule UniformSchedule(const Problem& problem, int64_t rows, int64_t keys);
+
+// Whether the kernels take the types, sizes and strides of `problem`; "" or the reason why not.
+std::string_view WhyNotSplitKv(const Problem& problem);
+
+// Enqueues `problem`, whose arrays are on the device, on the stream. REQUIRES: WhyNotSplitKv is "";
+// the schedule is of the problem's lengths.
+Status RunSplitKv(const Problem& problem, const SplitKvSchedule& schedule, cudaStream_t stream);
+
+}  // namespace quire::ops::attention::cuda

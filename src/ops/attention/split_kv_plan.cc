@@ -1,0 +1,125 @@
+#include "ops/attention/split_kv_plan.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+
+namespace quire::ops::attention {
+
+namespace {
+
+int32_t CeilDiv(int64_t a, int64_t b) {
+  return static_cast<int32_t>((a + b - 1) / b);
+}
+
+int32_t RowsOf(const SplitKvShape& shape, int32_t sequence) {
+  const auto b = static_cast<size_t>(sequence);
+  return shape.query_start[b + 1] - shape.query_start[b];
+}
+
+// Calls visit(tile) for each tile with all its chunks.
+template <typename Visit>
+void ForEachTile(const SplitKvShape& shape, const Visit& visit) {
+  for (int32_t b = shape.begin; b < shape.end; ++b) {
+    const int32_t rows = RowsOf(shape, b);
+    const int64_t first_position = int64_t{shape.kv_length[static_cast<size_t>(b)]} - rows;
+    const int64_t flat_rows = int64_t{rows} * shape.group;
+    for (int32_t tile = 0; int64_t{tile} * kTileRows < flat_rows; ++tile) {
+      const int64_t last = std::min<int64_t>((tile + 1) * int64_t{kTileRows}, flat_rows) - 1;
+      const int64_t keys = std::max<int64_t>(first_position + last / shape.group + 1, 0);
+      visit(SplitKvWork{b, tile, 0, CeilDiv(keys, kChunk), -1});
+    }
+  }
+}
+
+// What a way to cut tiles costs, in units of the time that a block takes for a chunk.
+struct Cut {
+  int64_t pieces = 0;    // of one kv head
+  int64_t chunks = 0;    // of all tiles
+  int64_t longest = 0;   // chunks of the longest piece
+  int64_t partials = 0;  // chunks of tiles that are cut
+
+  // Blocks that start together end together, as long as there are few rounds of them; many even
+  // out. Measured: a block loses a third of a chunk when it starts, and the merge another.
+  double Cost(const SplitKvShape& shape) const {
+    constexpr double kStart = 0.3;
+    constexpr double kMerge = 0.3;
+    const double blocks = static_cast<double>(pieces) * shape.kv_heads / shape.resident_blocks;
+    const double rounds = std::ceil(blocks);
+    const double each = static_cast<double>(longest) + kStart;
+    const double mean =
+        (static_cast<double>(chunks) * shape.kv_heads / shape.resident_blocks) + blocks * kStart;
+    return (rounds <= 4 ? std::min(rounds * each, mean + each) : mean + each / 2) +
+           (partials > 0 ? kMerge : 0);
+  }
+};
+
+Cut CutOf(const SplitKvShape& shape, int32_t size) {
+  Cut cut;
+  ForEachTile(shape, [&](const SplitKvWork& tile) {
+    const int64_t pieces = std::max(CeilDiv(tile.chunk_end, size), 1);
+    cut.pieces += pieces;
+    cut.chunks += tile.chunk_end;
+    cut.longest = std::max<int64_t>(cut.longest, CeilDiv(tile.chunk_end, pieces));
+    cut.partials += pieces > 1 ? tile.chunk_end : 0;
+  });
+  return cut;
+}
+
+// Chunks of a piece of work; tiles of no more stay whole.
+int32_t ChunksOfPiece(const SplitKvShape& shape) {
+  if (shape.piece > 0) {
+    return shape.piece;
+  }
+  int32_t best = 1;
+  double least = std::numeric_limits<double>::infinity();
+  for (int32_t size = 1;; size += std::max(size / 2, 1)) {
+    const Cut cut = CutOf(shape, size);
+    if (cut.partials <= kMaxPartials && cut.Cost(shape) < least) {
+      least = cut.Cost(shape);
+      best = size;
+    }
+    if (cut.partials == 0) {
+      return best;
+    }
+  }
+}
+
+// Adds the pieces of `tile`, of up to `size` chunks each.
+void AddPieces(const SplitKvWork& tile, int32_t size, SplitKvPlan& plan) {
+  const int32_t pieces = CeilDiv(tile.chunk_end, size);
+  for (int32_t piece = 0; piece < pieces; ++piece) {
+    SplitKvWork work = tile;
+    work.chunk_begin = static_cast<int32_t>(int64_t{tile.chunk_end} * piece / pieces);
+    work.chunk_end = static_cast<int32_t>(int64_t{tile.chunk_end} * (piece + 1) / pieces);
+    work.partial = tile.partial + work.chunk_begin;
+    plan.work.push_back(work);
+  }
+}
+
+}  // namespace
+
+SplitKvPlan PlanSplitKv(const SplitKvShape& shape) {
+  SplitKvPlan plan;
+  const int32_t size = ChunksOfPiece(shape);
+  ForEachTile(shape, [&](SplitKvWork tile) {
+    plan.tile_rows =
+        std::max(plan.tile_rows, std::min(kTileRows, RowsOf(shape, tile.sequence) * shape.group));
+    if (tile.chunk_end <= size) {
+      plan.work.push_back(tile);
+      return;
+    }
+    tile.partial = plan.partials;
+    plan.merges.push_back(tile);
+    plan.partials += tile.chunk_end;
+    AddPieces(tile, size, plan);
+  });
+  // Long pieces first: no multiprocessor starts one when the others end.
+  std::ranges::stable_sort(plan.work, std::greater(), [](const SplitKvWork& work) {
+    return work.chunk_end - work.chunk_begin;
+  });
+  return plan;
+}
+
+}  // namespace quire::ops::attention

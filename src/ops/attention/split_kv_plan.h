@@ -1,0 +1,51 @@
+// How attention over split keys is cut into pieces of work; see the kernels of that name. Made on
+// the host, once a step.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace quire::ops::attention {
+
+inline constexpr int kChunk = 512;    // keys
+inline constexpr int kTileRows = 16;  // the rows of one tensor core instruction
+
+// The chunks [chunk_begin, chunk_end) of a tile, for each kv head.
+struct SplitKvWork {
+  int32_t sequence = 0;
+  int32_t tile = 0;  // of the sequence
+  int32_t chunk_begin = 0;
+  int32_t chunk_end = 0;
+  // Where the partial result of chunk_begin goes, those of later chunks after it; -1: these are all
+  // chunks of the tile, and the output is written.
+  int32_t partial = -1;
+};
+
+// A schedule for the lengths of one step; of no use for other lengths.
+struct SplitKvPlan {
+  std::vector<SplitKvWork> work;
+  std::vector<SplitKvWork> merges;  // tiles that are cut into several pieces, all their chunks
+  int32_t partials = 0;             // results of single chunks between the two
+  int32_t tile_rows = 0;            // rows of the fullest tile
+};
+
+// What a plan is made for: the sequences [begin, end) of a step.
+struct SplitKvShape {
+  std::span<const int32_t> query_start;  // [B + 1]
+  std::span<const int32_t> kv_length;    // [B]
+  int32_t begin = 0;
+  int32_t end = 0;
+  int32_t group = 1;
+  int32_t kv_heads = 1;
+  int32_t resident_blocks = 1;  // that the device runs at once
+  int32_t piece = 0;            // chunks of a piece of work; 0: what ends soonest
+};
+
+// At most so many partial results are kept; beyond it longer tiles stay whole.
+inline constexpr int64_t kMaxPartials = 2048;
+
+// Cuts long tiles so that all of the device has work. O(pieces of work).
+SplitKvPlan PlanSplitKv(const SplitKvShape& shape);
+
+}  // namespace quire::ops::attention
