@@ -1,67 +1,56 @@
 #include "attention/attention_backend.h"
 
-#include <array>
-
-#include "attention/paged/paged_cpu.h"
+#include "attention/known_backends.h"
 
 namespace quire {
 
 namespace {
 
-struct KnownBackend {
-  std::string_view name;
-  PlatformKind platform;
-  // What of a model or an option the backend cannot do, saying what it can.
-  Status (*supports)(int32_t head_dim, int32_t page_size, DType dtype);
-  std::unique_ptr<AttentionBackend> (*make)();
-};
-
-// Best first within a platform.
-constexpr std::array kBackends = {
-    KnownBackend{kPagedCpuName, PlatformKind::kCpu, PagedCpuSupports, MakePagedCpu},
-};
-
-std::string KnownNames() {
+std::string KnownNames(const std::vector<PlatformBackends>& all) {
   std::string names = "auto";
-  for (const KnownBackend& backend : kBackends) {
-    names += StrCat(", ", backend.name);
+  for (const PlatformBackends& platform : all) {
+    for (const KnownBackend& backend : platform.backends) {
+      names += StrCat(", ", backend.name);
+    }
   }
   return names;
+}
+
+std::string ReasonOf(bool automatic, const AttentionProblem& problem, std::string_view kernels) {
+  return StrCat(automatic ? "the best on " : "asked for by name on ",
+                PlatformName(problem.device->place().platform), " for head size ", problem.head_dim,
+                ", page size ", problem.page_size, ", ", InfoOf(problem.cache_dtype).name, " cache",
+                kernels.empty() ? "" : "; ", kernels);
 }
 
 }  // namespace
 
 Result<std::unique_ptr<AttentionBackend>> ChooseAttentionBackend(std::string_view name,
-                                                                 PlatformKind platform,
-                                                                 int32_t head_dim,
-                                                                 int32_t page_size, DType dtype,
+                                                                 const AttentionProblem& problem,
                                                                  std::string& reason) {
+  const PlatformKind platform = problem.device->place().platform;
+  const std::vector<PlatformBackends> all = AllAttentionBackends();
   const bool automatic = name == "auto";
-  Status refusal = Unsupported("no attention backend runs on platform ", PlatformName(platform));
-  bool known = automatic;
-  for (const KnownBackend& backend : kBackends) {
-    if (!automatic && backend.name != name) {
-      continue;
-    }
-    known = true;
-    if (backend.platform != platform) {
-      if (!automatic) {
-        return Unsupported("attention backend '", name, "' runs on platform ",
-                           PlatformName(backend.platform), ", not ", PlatformName(platform));
+  Status refusal =
+      automatic
+          ? Unsupported("no attention backend runs on platform ", PlatformName(platform))
+          : NotFound("no attention backend is named '", name, "'; use one of ", KnownNames(all));
+  for (const PlatformBackends& of : all) {
+    for (const KnownBackend& backend : of.backends) {
+      if ((automatic && of.platform != platform) || (!automatic && backend.name != name)) {
+        continue;
       }
-      continue;
+      if (of.platform != platform) {
+        return Unsupported("attention backend '", name, "' runs on platform ",
+                           PlatformName(of.platform), ", not ", PlatformName(platform));
+      }
+      const Result<std::string> kernels = backend.supports(problem);
+      if (kernels.ok()) {
+        reason = ReasonOf(automatic, problem, *kernels);
+        return backend.make(problem);
+      }
+      refusal = kernels.status().WithContext(StrCat("attention backend '", backend.name, "'"));
     }
-    if (Status status = backend.supports(head_dim, page_size, dtype); !status.ok()) {
-      refusal = status.WithContext(StrCat("attention backend '", backend.name, "'"));
-      continue;
-    }
-    reason = StrCat(automatic ? "the best on " : "asked for by name on ", PlatformName(platform),
-                    " for head size ", head_dim, ", page size ", page_size, ", ",
-                    InfoOf(dtype).name, " cache");
-    return backend.make();
-  }
-  if (!known) {
-    return NotFound("no attention backend is named '", name, "'; use one of ", KnownNames());
   }
   return refusal;
 }

@@ -48,13 +48,22 @@ class AttentionBackend {
   virtual Status Run(const ops::OpContext& context, const LayerAttention& layer) = 0;
 };
 
+// What a backend is chosen for.
+struct AttentionProblem {
+  const Device* device = nullptr;  // that will run it; outlives the backend
+  int32_t q_heads = 1;             // a multiple of kv_heads
+  int32_t kv_heads = 1;
+  int32_t head_dim = 0;
+  int32_t page_size = 0;
+  DType query_dtype = DType::kF32;
+  DType cache_dtype = DType::kF32;
+};
+
 // The backend called `name`, or for "auto" the best that supports the problem; `reason` says why,
 // for the log. Errors: not_found (unknown name, listing those that are known), unsupported (head
-// size, page size or type, saying what is allowed).
+// size, page size, type or device, saying what is allowed).
 Result<std::unique_ptr<AttentionBackend>> ChooseAttentionBackend(std::string_view name,
-                                                                 PlatformKind platform,
-                                                                 int32_t head_dim,
-                                                                 int32_t page_size, DType dtype,
+                                                                 const AttentionProblem& problem,
                                                                  std::string& reason);
 
 }  // namespace quire

@@ -57,8 +57,16 @@ Status ModelRunner::CreateKv() {
   QUIRE_RETURN_IF_ERROR(layout.Validate());
   std::string reason;
   QUIRE_ASSIGN_OR_RETURN(
-      attention_, ChooseAttentionBackend(options_.attention_backend, device_->place().platform,
-                                         layout.head_dim, layout.page_size, layout.dtype, reason));
+      attention_,
+      ChooseAttentionBackend(options_.attention_backend,
+                             {.device = device_.get(),
+                              .q_heads = config().num_heads,
+                              .kv_heads = layout.num_kv_heads,
+                              .head_dim = layout.head_dim,
+                              .page_size = layout.page_size,
+                              .query_dtype = LoadOptionsFor(*device_, options_).activation_type,
+                              .cache_dtype = layout.dtype},
+                             reason));
   int64_t bytes = options_.kv_memory_bytes;
   if (bytes == 0) {
     QUIRE_ASSIGN_OR_RETURN(const size_t available, device_->AvailableMemory());

@@ -9,9 +9,10 @@ namespace quire {
 
 inline constexpr std::string_view kPagedCpuName = "paged_cpu";
 
-// Errors: unsupported (a head size that is not a multiple of 16 up to 512, a page size that
-// KvLayout does not have, a cache other than f32, f16, bf16 and f8e4m3).
-Status PagedCpuSupports(int32_t head_dim, int32_t page_size, DType dtype);
+// Whether paged attention serves the problem on the CPU, and anywhere. Errors: unsupported (a head
+// size that is not a multiple of 16 up to 512, a page size that KvLayout does not have, a cache
+// other than f32, f16, bf16 and f8e4m3).
+Status PagedSupports(const AttentionProblem& problem);
 
 std::unique_ptr<AttentionBackend> MakePagedCpu();
 

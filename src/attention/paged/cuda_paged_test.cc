@@ -1,0 +1,238 @@
+// The backends of CUDA devices against the CPU's, on the same steps.
+#include "attention/paged/cuda_paged.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <numeric>
+#include <random>
+
+#include "attention/paged/paged_cpu.h"
+#include "ops/conformance.h"
+
+namespace quire {
+
+namespace {
+
+using ops::CpuFixture;
+using ops::OpContext;
+using ops::PlatformFixture;
+
+constexpr int32_t kHeads = 8;
+constexpr int32_t kKvHeads = 2;
+constexpr int32_t kPageSize = 16;
+
+struct Shape {
+  int32_t head_dim;
+  DType dtype;
+};
+
+// A step with its arrays in host memory: sequences of `lengths` tokens bring their last rows.
+class StepData {
+ public:
+  StepData(const Shape& shape, const std::vector<int32_t>& rows,
+           const std::vector<int32_t>& lengths)
+      : shape_(shape) {
+    batch.query_start = {0};
+    batch.kv_length = lengths;
+    batch.max_pages = (*std::ranges::max_element(lengths) + kPageSize - 1) / kPageSize;
+    int32_t page = 0;
+    for (size_t b = 0; b < rows.size(); ++b) {
+      const int32_t first_page = page;
+      for (int32_t i = 0; i < batch.max_pages; ++i) {
+        batch.page_table.push_back(i * kPageSize < lengths[b] ? page++ : -1);
+      }
+      for (int32_t i = lengths[b] - rows[b]; i < lengths[b]; ++i) {
+        batch.tokens.push_back(1);
+        batch.positions.push_back(i);
+        batch.slot_mapping.push_back(int64_t{first_page} * kPageSize + i);
+      }
+      batch.query_start.push_back(static_cast<int32_t>(batch.tokens.size()));
+    }
+    num_pages_ = page;
+    const int64_t t = batch.num_tokens();
+    const int64_t cache = int64_t{page} * kPageSize * kKvHeads * shape.head_dim;
+    std::mt19937_64 rng(3);
+    query = Bytes(rng, t * kHeads * shape.head_dim);
+    key = Bytes(rng, t * kKvHeads * shape.head_dim);
+    value = Bytes(rng, t * kKvHeads * shape.head_dim);
+    keys = Bytes(rng, cache);
+    values = Bytes(rng, cache);
+    out.resize(query.size());
+  }
+
+  LayerAttention Layer() {
+    const int64_t t = batch.num_tokens();
+    const auto view = [&](std::vector<uint8_t>& bytes, int64_t heads) {
+      return TensorView(bytes.data(), shape_.dtype, {t, heads, shape_.head_dim});
+    };
+    LayerAttention layer;
+    layer.cache = {keys.data(), values.data(), shape_.dtype,    num_pages_,
+                   kKvHeads,    kPageSize,     shape_.head_dim, Place::Host()};
+    layer.query = view(query, kHeads);
+    layer.key = view(key, kKvHeads);
+    layer.value = view(value, kKvHeads);
+    layer.out = view(out, kHeads);
+    layer.scale = 1.0f / std::sqrt(static_cast<float>(shape_.head_dim));
+    return layer;
+  }
+
+  std::vector<float> Out() const {
+    std::vector<float> values_of_out;
+    const int64_t count = batch.num_tokens() * kHeads * shape_.head_dim;
+    for (int64_t i = 0; i < count; ++i) {
+      values_of_out.push_back(LoadElement(out.data(), shape_.dtype, i));
+    }
+    return values_of_out;
+  }
+
+  Batch batch;
+  std::vector<uint8_t> query;
+  std::vector<uint8_t> key;
+  std::vector<uint8_t> value;
+  std::vector<uint8_t> keys;
+  std::vector<uint8_t> values;
+  std::vector<uint8_t> out;
+
+ private:
+  std::vector<uint8_t> Bytes(std::mt19937_64& rng, int64_t count) const {
+    std::vector<uint8_t> bytes(static_cast<size_t>(BytesOf(shape_.dtype, count)));
+    const std::vector<float> numbers = ops::RandomFloats(rng, count);
+    for (int64_t i = 0; i < count; ++i) {
+      StoreElement(numbers[static_cast<size_t>(i)], bytes.data(), shape_.dtype, i);
+    }
+    return bytes;
+  }
+
+  Shape shape_;
+  int64_t num_pages_ = 0;
+};
+
+template <typename Visitor>
+void VisitArrays(LayerAttention& layer, const Visitor& visit) {
+  visit(layer.cache);
+  visit(layer.query);
+  visit(layer.key);
+  visit(layer.value);
+  visit(layer.out);
+}
+
+template <typename Visitor>
+void VisitArrays(BatchViews& views, const Visitor& visit) {
+  visit(views.tokens);
+  visit(views.positions);
+  visit(views.query_start);
+  visit(views.kv_length);
+  visit(views.page_table);
+  visit(views.slot_mapping);
+}
+
+Status RunStep(const OpContext& context, AttentionBackend& backend, StepData& step, int layers) {
+  LayerAttention layer = step.Layer();
+  BatchViews views = HostViews(step.batch);
+  if (context.stream.device().place().IsHost()) {
+    QUIRE_RETURN_IF_ERROR(backend.Plan(context, step.batch, views));
+    return backend.Run(context, layer);
+  }
+  ops::DeviceArrays arrays(context.stream);
+  VisitArrays(layer, ops::AddArrays{arrays});
+  VisitArrays(views, ops::AddArrays{arrays});
+  QUIRE_RETURN_IF_ERROR(arrays.CopyIn());
+  VisitArrays(layer, ops::UseCopies{arrays});
+  VisitArrays(views, ops::UseCopies{arrays});
+  QUIRE_RETURN_IF_ERROR(backend.Plan(context, step.batch, views));
+  for (int i = 0; i < layers; ++i) {
+    QUIRE_RETURN_IF_ERROR(backend.Run(context, layer));
+  }
+  return arrays.CopyBack();
+}
+
+class CudaPagedTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!device_.missing().empty()) {
+      GTEST_SKIP() << device_.missing();
+    }
+  }
+
+  AttentionProblem ProblemOf(const Shape& shape) {
+    return {.device = &device_.device(),
+            .q_heads = kHeads,
+            .kv_heads = kKvHeads,
+            .head_dim = shape.head_dim,
+            .page_size = kPageSize,
+            .query_dtype = shape.dtype,
+            .cache_dtype = shape.dtype};
+  }
+
+  // Several steps of one backend, each against the CPU's.
+  void ExpectAgreement(std::string_view name, const Shape& shape) {
+    std::string reason;
+    auto backend = ChooseAttentionBackend(name, ProblemOf(shape), reason);
+    ASSERT_TRUE(backend.ok()) << backend.status().message();
+    const std::vector<std::pair<std::vector<int32_t>, std::vector<int32_t>>> steps = {
+        {{1, 1, 1}, {700, 33, 1}},
+        {{1, 40, 1, 200}, {1500, 40, 7, 300}},
+        {{1, 5, 16}, {1300, 5, 600}},
+        {{300}, {300}},
+    };
+    for (const auto& [rows, lengths] : steps) {
+      StepData expected(shape, rows, lengths);
+      CpuFixture cpu(2);
+      ASSERT_TRUE(RunStep(cpu.Context(), *MakePagedCpu(), expected, 1).ok());
+      StepData actual(shape, rows, lengths);
+      const Status status = RunStep(device_.Context(), **backend, actual, 2);
+      ASSERT_TRUE(status.ok()) << status.message();
+      EXPECT_EQ(ops::Mismatch(actual.Out(), expected.Out(), ops::ToleranceOf(shape.dtype)), "")
+          << name << ", " << rows.size() << " sequences";
+      EXPECT_EQ(actual.keys, expected.keys);
+    }
+  }
+
+  PlatformFixture device_{PlatformKind::kCuda};
+};
+
+TEST_F(CudaPagedTest, AgreesWithTheCpu) {
+  for (const std::string_view name :
+       {"auto", "paged_cuda", "split_kv", "flashinfer_fa3", "flashinfer_fa2"}) {
+    ExpectAgreement(name, {128, DType::kBF16});
+  }
+  for (const std::string_view name : {"auto", "split_kv"}) {
+    ExpectAgreement(name, {64, DType::kF16});
+    ExpectAgreement(name, {80, DType::kF32});
+  }
+}
+
+TEST_F(CudaPagedTest, DecodeStepsLaunchAlike) {
+  const Shape shape = {128, DType::kBF16};
+  std::string reason;
+  auto backend = ChooseAttentionBackend("auto", ProblemOf(shape), reason);
+  ASSERT_TRUE(backend.ok());
+  EXPECT_THAT(reason, testing::HasSubstr("flashinfer_fa3"));
+  const auto key_of = [&](const std::vector<int32_t>& rows, const std::vector<int32_t>& lengths) {
+    StepData step(shape, rows, lengths);
+    const Status status = RunStep(device_.Context(), **backend, step, 1);
+    EXPECT_TRUE(status.ok()) << status.message();
+    return (*backend)->LaunchKey();
+  };
+  const uint64_t key = key_of({1, 1}, {100, 200});
+  EXPECT_NE(key, 0u);
+  EXPECT_EQ(key_of({1, 1}, {300, 7}), key);
+  EXPECT_NE(key_of({1, 1}, {3000, 7}), key);
+  EXPECT_EQ(key_of({1, 50}, {300, 50}), 0u);
+}
+
+TEST_F(CudaPagedTest, RefusesWhatItLacks) {
+  std::string reason;
+  const auto refusal = [&](std::string_view name, const Shape& shape) {
+    return ChooseAttentionBackend(name, ProblemOf(shape), reason).status().message();
+  };
+  EXPECT_THAT(refusal("flashinfer_fa3", {64, DType::kBF16}), testing::HasSubstr("head size 64"));
+  EXPECT_THAT(refusal("flashinfer_fa3", {128, DType::kF16}), testing::HasSubstr("not both bf16"));
+  EXPECT_THAT(refusal("blackwell_decode", {128, DType::kBF16}), testing::HasSubstr("sm_100"));
+  EXPECT_THAT(refusal("paged_cpu", {128, DType::kBF16}), testing::HasSubstr("platform cpu"));
+}
+
+}  // namespace
+
+}  // namespace quire
