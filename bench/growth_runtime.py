@@ -115,7 +115,7 @@ def page(measured, rounds, today):
     for program, (heading, _) in SECTIONS.items():
         lines += ["", f"## {heading}"]
         for curve, points in measured[program]:
-            rest = curve.benchmark.replace("KIND", "/".join(curve.lines))
+            rest = curve.benchmark.replace("KIND", "|".join(curve.lines))
             lines += ["", f"By {curve.title} (`{rest}`):", "", *table(curve, points)]
     return lines
 

@@ -37,10 +37,10 @@ def stop(process):
 
 
 @contextlib.contextmanager
-def running_server(command, environment=None, start_seconds=300):
+def running_server(command, environment=None, start_seconds=900):
     """Runs `command` + ["--port", PORT], with `environment` beside what this process has, while the
     context is open; gives the port once /health there answers 200. Ends the program with the
-    server's own words if it does not start."""
+    server's own words if it does not start: vLLM compiles for minutes when it first does."""
     port = free_port()
     command = [*command, "--port", str(port)]
     with tempfile.TemporaryFile() as log:
