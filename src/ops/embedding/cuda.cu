@@ -9,9 +9,11 @@ namespace quire::ops::embedding {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kPack = 8;   // elements at a time; divides those of every kind of block
-constexpr int kPacks = 4;  // of a thread
-constexpr int64_t kBlockElements = kThreads * kPack * kPacks;
+constexpr int kPack = 8;  // elements at a time; divides those of every kind of block
+
+// Packs of a thread, all on their way at a time. Blocks are more work than their bytes are wait.
+template <typename Table>
+constexpr int kPacksOf = IsBlock<Table> ? 1 : 4;
 
 template <typename Out>
 struct Job {
@@ -26,29 +28,47 @@ struct Job {
   float scale;
 };
 
-// Elements [at, at + kPack) of a row of the table, scaled.
-template <bool kWhole, typename Table, typename Out>
-__device__ Pack<Out, kPack> ScaledPack(const Job<Out>& job, const uint8_t* row, int64_t at) {
-  Pack<Out, kPack> out = {};
+template <typename Table, typename Out>
+__device__ Pack<Out, kPack> Scaled(const Pack<Table, kPack>& pack, float scale) {
+  if constexpr (std::is_same_v<Table, Out>) {
+    if (scale == 1.0f) {  // a NaN keeps its payload
+      return pack;
+    }
+  }
+  Pack<Out, kPack> out;
+#pragma unroll
+  for (int i = 0; i < kPack; ++i) {
+    Narrow(__fmul_rn(Widen(pack.values[i]), scale), out.values[i]);
+  }
+  return out;
+}
+
+// The packs of this thread from `first` on of a row of the table, zeros where the row is null.
+template <typename Table, bool kWhole, typename Out>
+__device__ void TakePacks(const Job<Out>& job, const uint8_t* row, int64_t first,
+                          Pack<Out, kPack> (&packs)[kPacksOf<Table>]) {
+  constexpr int kPacks = kPacksOf<Table>;
   if constexpr (IsBlock<Table>) {
 #pragma unroll
-    for (int i = 0; i < kPack; ++i) {
-      Narrow(__fmul_rn(ElementOf<Table>(row, at + i), job.scale), out.values[i]);
+    for (int i = 0; i < kPack * kPacks; ++i) {
+      const int64_t at = first + i / kPack * kThreads * kPack + i % kPack;
+      const bool inside = row != nullptr && at < job.elements;
+      const float value = inside ? ElementOf<Table>(row, at) : 0.0f;
+      Narrow(__fmul_rn(value, job.scale), packs[i / kPack].values[i % kPack]);
     }
   } else {
-    const Pack<Table, kPack> pack =
-        LoadPack<kWhole, kPack>(reinterpret_cast<const Table*>(row), at, job.elements);
-    if constexpr (std::is_same_v<Table, Out>) {
-      if (job.scale == 1.0f) {  // a NaN keeps its payload
-        return pack;
+    Pack<Table, kPack> loaded[kPacks] = {};
+#pragma unroll
+    for (int i = 0; i < kPacks; ++i) {
+      if (const int64_t at = first + i * kThreads * kPack; row != nullptr && at < job.elements) {
+        loaded[i] = LoadPack<kWhole, kPack>(reinterpret_cast<const Table*>(row), at, job.elements);
       }
     }
 #pragma unroll
-    for (int i = 0; i < kPack; ++i) {
-      Narrow(__fmul_rn(Widen(pack.values[i]), job.scale), out.values[i]);
+    for (int i = 0; i < kPacks; ++i) {
+      packs[i] = Scaled<Table, Out>(loaded[i], job.scale);
     }
   }
-  return out;
 }
 
 template <typename Table, typename Out, bool kWhole>
@@ -57,16 +77,11 @@ __global__ void __launch_bounds__(kThreads) TakeRows(Job<Out> job) {
   const int64_t id = job.wide_ids ? static_cast<const int64_t*>(job.ids)[token]
                                   : static_cast<const int32_t*>(job.ids)[token];
   const bool known = id >= 0 && id < job.vocabulary;
-  const uint8_t* row = job.table + (known ? id * job.row_bytes : 0);
   Out* out = job.out + token * job.out_stride;
-  const int64_t first = int64_t{blockIdx.y} * kBlockElements + threadIdx.x * kPack;
-  Pack<Out, kPack> packs[kPacks] = {};  // all on their way at a time
-#pragma unroll
-  for (int i = 0; i < kPacks; ++i) {
-    if (const int64_t at = first + i * kThreads * kPack; known && at < job.elements) {
-      packs[i] = ScaledPack<kWhole, Table>(job, row, at);
-    }
-  }
+  constexpr int kPacks = kPacksOf<Table>;
+  const int64_t first = (int64_t{blockIdx.y} * kPacks * kThreads + threadIdx.x) * kPack;
+  Pack<Out, kPack> packs[kPacks];
+  TakePacks<Table, kWhole>(job, known ? job.table + id * job.row_bytes : nullptr, first, packs);
 #pragma unroll
   for (int i = 0; i < kPacks; ++i) {
     if (const int64_t at = first + i * kThreads * kPack; at < job.elements) {
@@ -82,8 +97,6 @@ Status RunTakeRows(const OpContext& context, const Args& args) {
     return OkStatus();
   }
   const cudaStream_t stream = AsCudaStream(context.stream).handle();
-  const dim3 blocks(static_cast<unsigned>(tokens),
-                    static_cast<unsigned>((elements + kBlockElements - 1) / kBlockElements));
   const bool aligned = (IsQuantized(args.table.dtype()) || IsAligned(args.table)) &&
                        IsAligned(args.out) && elements % kPack == 0;
   WithPlainType(args.out.dtype(), [&](auto type) {
@@ -98,6 +111,9 @@ Status RunTakeRows(const OpContext& context, const Args& args) {
                           .out_stride = args.out.stride(0),
                           .scale = args.scale};
     WithTableType(args.table.dtype(), [&](auto table) {
+      constexpr int64_t kElements = int64_t{kThreads} * kPack * kPacksOf<decltype(table)>;
+      const dim3 blocks(static_cast<unsigned>(tokens),
+                        static_cast<unsigned>((elements + kElements - 1) / kElements));
       WithConstant(aligned, [&](auto whole) {
         TakeRows<decltype(table), Out, whole.value><<<blocks, kThreads, 0, stream>>>(job);
       });
