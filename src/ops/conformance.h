@@ -5,19 +5,15 @@
 // A suite of an operator runs each implementation of each platform on each case as a test of its
 // own:
 //
-//   class RmsNormConformance : public testing::TestWithParam<ConformanceParam<Case>> {};
+//   class RmsNormConformance : public ConformanceTest<Case> {};  // platform_conformance.h
 //   INSTANTIATE_TEST_SUITE_P(All, RmsNormConformance,
 //                            testing::ValuesIn(ConformanceParams(ConformanceCases(),
 //                                                                ImplementationsOf)),
 //                            ConformanceName());
 //   TEST_P(RmsNormConformance, AgreesWithTheReference) {
-//     PlatformFixture device(GetParam().platform);
-//     if (!device.missing().empty()) GTEST_SKIP() << device.missing();
-//     CpuFixture cpu(1);                              // for the reference
 //     TypedArray out(DType::kF16, {rows, 64}, 72);    // rows 72 elements apart, the gaps guarded
-//     const OpContext context = device.Context(GetParam().implementation);
-//     if (!Named(list, context.implementation).accepts(context, args)) GTEST_SKIP();
-//     ... Run(cpu.Context("reference"), args) ... RunOnDevice(context, args) ...
+//     if (!Accepts(ImplementationsOf, args)) GTEST_SKIP();
+//     ... Run(Reference(), args) ... RunOnDevice(Context(), args) ...
 //     EXPECT_EQ(Mismatch(out.Values(), expected, ToleranceOf(DType::kF16)), "");
 //     EXPECT_EQ(out.Damage(), "");
 //   }
