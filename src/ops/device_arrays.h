@@ -49,7 +49,6 @@ class PlatformFixture {
   OpContext Context(std::string_view implementation = {}) {
     return {*stream_, *workspace_, implementation};
   }
-  Device& device() { return *device_; }
 
  private:
   std::string missing_;

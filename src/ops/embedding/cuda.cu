@@ -13,7 +13,7 @@ constexpr int kPack = 8;  // elements at a time; divides those of every kind of 
 
 // Packs of a thread, all on their way at a time. Blocks are more work than their bytes are wait.
 template <typename Table>
-constexpr int kPacksOf = IsBlock<Table> ? 1 : 4;
+constexpr int kPacksOf = kIsBlock<Table> ? 1 : 4;
 
 template <typename Out>
 struct Job {
@@ -48,7 +48,7 @@ template <typename Table, bool kWhole, typename Out>
 __device__ void TakePacks(const Job<Out>& job, const uint8_t* row, int64_t first,
                           Pack<Out, kPack> (&packs)[kPacksOf<Table>]) {
   constexpr int kPacks = kPacksOf<Table>;
-  if constexpr (IsBlock<Table>) {
+  if constexpr (kIsBlock<Table>) {
 #pragma unroll
     for (int i = 0; i < kPack * kPacks; ++i) {
       const int64_t at = first + i / kPack * kThreads * kPack + i % kPack;

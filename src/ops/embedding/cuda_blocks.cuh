@@ -9,7 +9,7 @@
 namespace quire::ops::embedding {
 
 template <typename Table>
-inline constexpr bool IsBlock = sizeof(Table) > sizeof(float);
+inline constexpr bool kIsBlock = sizeof(Table) > sizeof(float);
 
 // scale * code + min, each rounded for itself.
 __device__ inline float Value(float scale, int code, float min = 0.0f) {

@@ -77,7 +77,6 @@ Result<std::unique_ptr<CudaDevice>> CudaDevice::Create(int index) {
       CheckCapability(StrCat(PlaceName({kGpuPlatform, index}), " (", found.name, ")"), found.major,
                       found.minor, QUIRE_CUDA_ARCHITECTURES));
   std::unique_ptr<CudaDevice> device(new CudaDevice(index));
-  device->max_shared_memory_ = static_cast<int>(found.sharedMemPerBlockOptin);
   device->properties_ = {.name = found.name,
                          .instruction_set = StrCat("sm_", found.major, found.minor),
                          .compute_units = found.multiProcessorCount,

@@ -31,9 +31,6 @@ class CudaDevice final : public Device {
   Result<size_t> AvailableMemory() const override;
   Result<std::unique_ptr<Stream>> CreateStream() override;
 
-  // Bytes of shared memory that one block may have at most.
-  int max_shared_memory() const { return max_shared_memory_; }
-
   // Makes it the calling thread's device, which launches and allocations go to.
   Status MakeCurrent() const;
 
@@ -41,7 +38,6 @@ class CudaDevice final : public Device {
   explicit CudaDevice(int index) : index_(index) {}
 
   int index_;
-  int max_shared_memory_ = 0;
   DeviceProperties properties_;
 };
 

@@ -33,7 +33,6 @@ enum mcStreamCaptureMode : int { mcStreamCaptureModeRelaxed };
 struct mcDeviceProp_t {
   char name[256];
   size_t totalGlobalMem;
-  size_t sharedMemPerBlockOptin;
   int major;
   int minor;
   int multiProcessorCount;

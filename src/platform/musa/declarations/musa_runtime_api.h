@@ -33,7 +33,6 @@ enum musaStreamCaptureMode : int { musaStreamCaptureModeRelaxed };
 struct musaDeviceProp {
   char name[256];
   size_t totalGlobalMem;
-  size_t sharedMemPerBlockOptin;
   int major;
   int minor;
   int multiProcessorCount;
