@@ -85,11 +85,11 @@ void AddEngineFlags(CLI::App& command, EngineOptions& options) {
       ->capture_default_str();
   command
       .add_option("--step-token-budget", options.step_token_budget,
-                  "tokens in one step; 0 = 128 on a CPU, else 8192")
+                  "tokens in one step; 0 = 128 on a CPU, else 2048")
       ->capture_default_str();
   command
       .add_option("--max-prefill-chunk", options.max_prefill_chunk,
-                  "prompt tokens of one sequence in one step; 0 = 512 on a CPU, else 8192")
+                  "prompt tokens of one sequence in one step; 0 = 512 on a CPU, else 2048")
       ->capture_default_str();
   command.add_option("--max-waiting", options.max_waiting, "requests in the queue")
       ->capture_default_str();

@@ -33,8 +33,8 @@ EngineOptions ResolveOptions(const Device& device, EngineOptions options) {
   options.kv_dtype = options.kv_dtype.value_or(host ? DType::kF16 : DType::kBF16);
   // On a CPU prompts go as fast with 128 rows as with 512, and an answer waits for fewer of others;
   // an accelerator needs thousands to be busy.
-  options.step_token_budget = Or(options.step_token_budget, host ? 128 : 8192);
-  options.max_prefill_chunk = Or(options.max_prefill_chunk, host ? 512 : 8192);
+  options.step_token_budget = Or(options.step_token_budget, host ? 128 : 2048);
+  options.max_prefill_chunk = Or(options.max_prefill_chunk, host ? 512 : 2048);
   options.max_running = Or(options.max_running, host ? 64 : 256);
   options.overlap = options.overlap.value_or(device.is_asynchronous());
   return options;
