@@ -3,8 +3,12 @@
 
 #include <cuda_runtime_api.h>
 
+#include <map>
 #include <memory>
+#include <mutex>
+#include <typeindex>
 
+#include "platform/cuda/pinned_pool.h"
 #include "platform/device.h"
 
 #ifndef QUIRE_GPU_PLATFORM  // a platform that renames this one's runtime says its own
@@ -31,6 +35,22 @@ class CudaDevice final : public Device {
   Result<size_t> AvailableMemory() const override;
   Result<std::unique_ptr<Stream>> CreateStream() override;
 
+  PinnedPool& pinned_pool() { return pinned_pool_; }
+
+  // The device's one T, made by T::Open() on the first call and kept as long as the device: what a
+  // library needs to be opened for. Errors: those of T::Open().
+  template <typename T>
+  Result<T*> Library() {
+    QUIRE_RETURN_IF_ERROR(MakeCurrent());
+    const std::lock_guard lock(libraries_mutex_);
+    std::shared_ptr<void>& library = libraries_[typeid(T)];
+    if (library == nullptr) {
+      QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<T> opened, T::Open());
+      library = std::move(opened);
+    }
+    return static_cast<T*>(library.get());
+  }
+
   // Makes it the calling thread's device, which launches and allocations go to.
   Status MakeCurrent() const;
 
@@ -39,6 +59,9 @@ class CudaDevice final : public Device {
 
   int index_;
   DeviceProperties properties_;
+  PinnedPool pinned_pool_{*this};
+  std::mutex libraries_mutex_;
+  std::map<std::type_index, std::shared_ptr<void>> libraries_;  // guarded by libraries_mutex_
 };
 
 // Does not wait for the default stream.
