@@ -1,10 +1,11 @@
 # The table of operator implementations. An operator is a folder src/ops/<name> with <name>.h; a
 # platform file in it (<platform>.cc or .cu) defines
 #     namespace quire::ops::<name> { Implementations <Platform>Implementations(); }
-# and reference.cc defines ReferenceImplementations(). Per operator this writes a file that defines
+# and reference.cc defines ReferenceImplementations(); where the folder has packing.h the platform
+# file also defines Packing <Platform>Packing(). Per operator this writes a file that defines
 # ImplementationsOf(PlatformKind): the platform's list, on the CPU followed by the reference, which
-# reads and writes from the host; and one file for all of them that defines AllOperators() of
-# ops/operator_index.h.
+# reads and writes from the host; PackingOf(PlatformKind) of packing.h; and one file for all of them
+# that defines AllOperators() of ops/operator_index.h.
 function(quire_add_operator_tables target)
   set(index_includes "")
   set(index_rows "")
@@ -14,6 +15,7 @@ function(quire_add_operator_tables target)
     get_filename_component(op ${folder} NAME)
     set(declarations "Implementations ReferenceImplementations();\n")
     set(cases "")
+    set(packings "")
     foreach(platform ${QUIRE_PLATFORMS})
       quire_platform_name(${platform} name)
       set(list "")
@@ -32,12 +34,28 @@ function(quire_add_operator_tables target)
         string(APPEND cases "    case PlatformKind::k${name}: {\n"
           "      static const Implementations list = ${list};\n"
           "      return list;\n    }\n")
+        string(APPEND packings "    case PlatformKind::k${name}: return ${name}Packing();\n")
+        if(EXISTS ${folder}/packing.h)
+          string(APPEND declarations "Packing ${name}Packing();\n")
+        endif()
       endif()
     endforeach()
+    set(include "ops/${op}/${op}.h")
+    set(packing_table "")
+    if(EXISTS ${folder}/packing.h)
+      set(include "ops/${op}/packing.h")
+      set(packing_table "
+Packing PackingOf(PlatformKind platform) {
+  switch (platform) {
+${packings}    default: return nullptr;
+  }
+}
+")
+    endif()
     set(file ${CMAKE_CURRENT_BINARY_DIR}/operators/${op}_table.cc)
     file(CONFIGURE OUTPUT ${file} CONTENT
 "// Made by cmake/quire_operators.cmake.
-#include \"ops/${op}/${op}.h\"
+#include \"${include}\"
 
 namespace quire::ops::${op} {
 
@@ -50,7 +68,7 @@ ${cases}    default: {
     }
   }
 }
-
+${packing_table}
 }  // namespace quire::ops::${op}
 " @ONLY)
     target_sources(${target} PRIVATE ${file})

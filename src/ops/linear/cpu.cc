@@ -1,4 +1,5 @@
 #include "ops/linear/cpu_kernels.h"
+#include "ops/linear/packing.h"
 #include "platform/cpu/cpu_device.h"
 #include "platform/cpu/isa_targets.h"
 
@@ -43,6 +44,10 @@ Implementations CpuImplementations() {
 #endif
       {"baseline", Accepts<CpuIsa::kBaseline>, RunWith<kBaselineKernels>, kTypes},
   };
+}
+
+Packing CpuPacking() {
+  return PanelWeight::Pack;
 }
 
 }  // namespace quire::ops::linear

@@ -1,10 +1,11 @@
-// The checks of PackWeight(); packed_blocks.cc does the packing.
+// The checks of PackWeight(); a platform's Packing does the rest.
 #include <algorithm>
 #include <vector>
 
 #include "ops/linear/int4_groups.h"
 #include "ops/linear/linear.h"
 #include "ops/linear/pack_plain.h"
+#include "ops/linear/packing.h"
 
 namespace quire::ops::linear {
 
@@ -93,10 +94,12 @@ Result<std::shared_ptr<const PackedWeight>> PackWeight(const OpContext& context,
                              Describe(weights[0].weight), "; needs [N, K] with one K");
     }
   }
-  if (!context.stream.device().place().IsHost()) {
-    return Unsupported("linear: no weight layout for ", PlaceName(context.stream.device().place()));
+  const Place place = context.stream.device().place();
+  const Packing pack = PackingOf(place.platform);
+  if (pack == nullptr) {
+    return Unsupported("linear: no weight layout for ", PlaceName(place));
   }
-  return PanelWeight::Pack(context, weights, mode);
+  return pack(context, weights, mode);
 }
 
 Result<std::shared_ptr<const PackedWeight>> PackWeight(const OpContext& context,
