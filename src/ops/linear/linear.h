@@ -31,6 +31,17 @@ namespace quire::ops::linear {
 // - 8 bits per 32 of K: one scale for 32 input features, quantize_activations.h.
 // - 8 bits per row: code = round(x * 127 / max|x|), one scale for the row; the integer sums are
 //   exact, out = sum * (weight scale * row scale). The same bits in every instruction set.
+// Other devices round activations to 16 bits at most, and read split_activations as if it were
+// not set:
+//                      kFp32            others
+//   f32                fp32             fp32
+//   f16                fp32             rounded to f16, f16 products
+//   bf16               fp32             rounded to bf16, bf16 products
+//   all others         expanded, fp32   rounded to bf16; weights as they are ("few_rows") or, in
+//                                       products of more rows ("matmul"), rounded to bf16 too
+// There "few_rows" keeps the contract above: the bits of a row do not depend on the others.
+// "matmul" takes the algorithm that measured best for about as many rows, so they may depend on
+// their number.
 enum class ActivationMode : uint8_t { kFp32, kBlock8, kBf16 };
 
 // A weight in the layout that one implementation reads straight through. Immutable once made;

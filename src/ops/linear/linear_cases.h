@@ -14,6 +14,13 @@
 
 namespace quire::ops::linear {
 
+template <typename Visitor>
+void VisitArrays(Args& args, const Visitor& visit) {
+  visit(args.x);
+  visit(args.bias);
+  visit(args.out);
+}
+
 inline constexpr DType kWeightTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ4_0,
                                          DType::kQ4_1, DType::kQ5_0, DType::kQ5_1, DType::kQ8_0,
                                          DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};

@@ -8,6 +8,7 @@
 #include "base/test_seed.h"
 #include "ops/linear/packed_blocks.h"
 #include "ops/linear/weight_sources.h"
+#include "ops/platform_conformance.h"
 
 namespace quire::ops::linear {
 namespace {
@@ -118,6 +119,33 @@ ActivationForm FormOf(const SourceKind& kind, ActivationMode mode) {
   return bf16 && mode == ActivationMode::kBf16 ? ActivationForm::kBf16 : ActivationForm::kFp32;
 }
 
+// How the rows of x, and elements of weights that are not stored as they are, enter a product on
+// other platforms than the CPU.
+struct DeviceRounding {
+  DType x = DType::kF32;
+  bool expands = false;  // elements of weights are rounded to bf16
+};
+
+DeviceRounding RoundingOf(const SourceKind& kind, ActivationMode mode,
+                          std::string_view implementation) {
+  if (mode == ActivationMode::kFp32) {
+    return {};
+  }
+  const bool plain = kind.format == WeightFormat::kPlain && kind.scaling == Scaling::kNone;
+  if (plain && (kind.dtype == DType::kF32 || kind.dtype == DType::kF16)) {
+    return {.x = kind.dtype};
+  }
+  const bool dense = plain && kind.dtype == DType::kBF16;
+  return {.x = DType::kBF16, .expands = !dense && implementation != "few_rows"};
+}
+
+double Rounded(double value, DType type) {
+  const auto narrow = static_cast<float>(value);
+  return type == DType::kBF16  ? BFloat16ToFloat(FloatToBFloat16(narrow))
+         : type == DType::kF16 ? HalfToFloat(FloatToHalf(narrow))
+                               : value;
+}
+
 // A run of features rounded to 8 bits with one scale.
 void RoundRun(std::span<const float> x, const std::vector<size_t>& run, std::vector<double>& seen) {
   float max = 0;
@@ -185,14 +213,39 @@ struct Problem {
 
   std::vector<float> Result(const OpContext& context) {
     out.Assign(before);
-    const Status status = Run(context, args);
+    const Status status = RunOnDevice(context, args);
     EXPECT_TRUE(status.ok()) << status.message();
     EXPECT_EQ(out.Damage(), "");
     return out.Values();
   }
 
+  // How row `values` of x meets a weight of `kind` in the implementation that `param` names.
+  std::vector<double> SeenBy(const ConformanceParam<Case>& param, std::span<const float> values,
+                             const SourceWeight& weight) const {
+    if (param.platform == PlatformKind::kCpu) {
+      return Seen(values, FormOf(weight.kind(), c.mode), weight.source().group_index);
+    }
+    const DType type = RoundingOf(weight.kind(), c.mode, param.implementation).x;
+    std::vector<double> seen(values.begin(), values.end());
+    std::transform(seen.begin(), seen.end(), seen.begin(),
+                   [&](double value) { return Rounded(value, type); });
+    return seen;
+  }
+
+  // The elements of a feature as they are multiplied.
+  std::vector<double> RowFor(const ConformanceParam<Case>& param, const SourceWeight& weight,
+                             int64_t feature) const {
+    std::vector<double> row = weight.Row(feature);
+    if (param.platform != PlatformKind::kCpu &&
+        RoundingOf(weight.kind(), c.mode, param.implementation).expands) {
+      std::transform(row.begin(), row.end(), row.begin(),
+                     [](double value) { return Rounded(value, DType::kBF16); });
+    }
+    return row;
+  }
+
   // The product in double; `tolerance` is what fp32 sums and the type of out may lose.
-  std::vector<float> Expected(Tolerance& tolerance) {
+  std::vector<float> Expected(const ConformanceParam<Case>& param, Tolerance& tolerance) {
     out.Assign(before);
     std::vector<float> expected = out.Values();
     const std::vector<float> values = x.Values();
@@ -201,12 +254,13 @@ struct Problem {
     for (const SourceWeight& weight : weights) {
       std::vector<std::vector<double>> rows;
       for (int64_t t = 0; t < c.m; ++t) {
-        rows.push_back(
-            Seen(std::span(values).subspan(static_cast<size_t>(t * c.k), static_cast<size_t>(c.k)),
-                 FormOf(weight.kind(), c.mode), weight.source().group_index));
+        rows.push_back(SeenBy(
+            param,
+            std::span(values).subspan(static_cast<size_t>(t * c.k), static_cast<size_t>(c.k)),
+            weight));
       }
       for (int64_t feature = 0; feature < c.n; ++feature, ++column) {
-        const std::vector<double> w = weight.Row(feature);
+        const std::vector<double> w = RowFor(param, weight, feature);
         for (int64_t t = 0; t < c.m; ++t) {
           float& value = expected[static_cast<size_t>(t * features + column)];
           double sum =
@@ -237,52 +291,54 @@ struct Problem {
   Args args;
 };
 
-const Implementations& All() {
-  return ImplementationsOf(PlatformKind::kCpu);
-}
+class LinearConformance : public ConformanceTest<Case> {
+ protected:
+  Problem MakeProblem(const OpContext& context) {
+    const Case& c = GetParam().problem;
+    return Problem(context, c.stack.empty() ? RandomCase(rng_) : c, rng_);
+  }
 
-class LinearConformance : public testing::TestWithParam<ConformanceParam<Case>> {};
+  std::mt19937_64 rng_{TestSeed()};
+};
 
-INSTANTIATE_TEST_SUITE_P(Cpu, LinearConformance,
-                         testing::ValuesIn(ConformanceParams(ConformanceCases(), All())),
+INSTANTIATE_TEST_SUITE_P(All, LinearConformance,
+                         testing::ValuesIn(ConformanceParams(ConformanceCases(),
+                                                             ImplementationsOf)),
                          ConformanceName());
 
 TEST_P(LinearConformance, AgreesWithTheReference) {
-  CpuFixture cpu(2);
-  std::mt19937_64 rng(TestSeed());
-  const Case& c = GetParam().problem;
-  Problem problem(cpu.Context(), c.stack.empty() ? RandomCase(rng) : c, rng);
-  const OpContext context = cpu.Context(GetParam().implementation);
-  if (!Named(All(), context.implementation).accepts(context, problem.args)) {
+  const bool on_host = GetParam().platform == PlatformKind::kCpu;
+  Problem problem = MakeProblem(Context());
+  if (!Accepts(ImplementationsOf, problem.args)) {
     GTEST_SKIP();
   }
   Tolerance tolerance;
-  const std::vector<float> expected = problem.Expected(tolerance);
-  EXPECT_EQ(Mismatch(problem.Result(context), expected, tolerance), "");
-  EXPECT_EQ(Mismatch(problem.Result(cpu.Context("reference")), expected, tolerance), "");
+  const std::vector<float> expected = problem.Expected(GetParam(), tolerance);
+  EXPECT_EQ(Mismatch(problem.Result(Context()), expected, tolerance), "");
+  if (on_host) {
+    EXPECT_EQ(Mismatch(problem.Result(Reference()), expected, tolerance), "");
+  }
   EXPECT_EQ(problem.x.Damage(), "");
 }
 
-// A row alone, among others, on other threads: the same bits.
+// A row alone, among others, on other threads: the same bits; but not where a library chooses how
+// to add by the number of rows.
 TEST_P(LinearConformance, RowsAreIndependent) {
   CpuFixture one(1);
-  CpuFixture three(3);
-  std::mt19937_64 rng(TestSeed());
-  const Case& c = GetParam().problem;
-  Problem problem(one.Context(), c.stack.empty() ? RandomCase(rng) : c, rng);
-  const OpContext context = one.Context(GetParam().implementation);
-  if (!Named(All(), context.implementation).accepts(context, problem.args)) {
+  const bool on_host = GetParam().platform == PlatformKind::kCpu;
+  Problem problem = MakeProblem(Context());
+  if (!Accepts(ImplementationsOf, problem.args) || GetParam().implementation == "matmul") {
     GTEST_SKIP();
   }
-  const std::vector<float> expected = problem.Result(context);
+  const std::vector<float> expected = problem.Result(Context());
   problem.out.Assign(problem.before);
-  const OpContext other = three.Context(GetParam().implementation);
+  const OpContext other = on_host ? one.Context(GetParam().implementation) : Context();
   for (int64_t begin = 0, rows = 1; begin < problem.c.m; begin += rows) {
-    rows = std::min<int64_t>(1 + static_cast<int64_t>(rng() % 14), problem.c.m - begin);
+    rows = std::min<int64_t>(1 + static_cast<int64_t>(rng_() % 14), problem.c.m - begin);
     Args part = problem.args;
     part.x = part.x.Rows(begin, begin + rows);
     part.out = part.out.Rows(begin, begin + rows);
-    ASSERT_TRUE(linear::Run(other, part).ok());
+    ASSERT_TRUE(RunOnDevice(other, part).ok());
   }
   EXPECT_EQ(BitMismatch(problem.out.Values(), expected), "");
 }

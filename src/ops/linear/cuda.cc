@@ -1,0 +1,243 @@
+#include <algorithm>
+#include <cmath>
+
+#include "ops/linear/cuda_blaslt.h"
+#include "ops/linear/cuda_expand.h"
+#include "ops/linear/cuda_skinny.h"
+#include "ops/linear/cuda_weight.h"
+#include "ops/linear/packing.h"
+#include "platform/cuda/cuda_device.h"
+#include "platform/cuda/cuda_error.h"
+
+namespace quire::ops::linear {
+
+namespace {
+
+constexpr int64_t kVectorBytes = 16;
+
+const DeviceWeight& WeightOf(const Args& args) {
+  return static_cast<const DeviceWeight&>(*args.weight);
+}
+
+bool IsReadable(const Args& args) {
+  return args.weight->layout() == kDeviceLayout && !std::isfinite(args.near_largest);
+}
+
+bool IsAligned(const TensorView& rows) {
+  return reinterpret_cast<uintptr_t>(rows.data()) % kVectorBytes == 0 &&
+         BytesOf(rows.dtype(), rows.stride(0)) % kVectorBytes == 0;
+}
+
+// The type in which x and the rows of `kind` meet on the tensor cores.
+DType ProductType(DeviceKind kind) {
+  return kind == DeviceKind::kF32   ? DType::kF32
+         : kind == DeviceKind::kF16 ? DType::kF16
+                                    : DType::kBF16;
+}
+
+// x in `type` with aligned rows: as it is where that `may_stay`, or a copy [M, k_padded] that is
+// zero from K on.
+Result<TensorView> AlignedRows(const OpContext& context, const Args& args, DType type,
+                               int64_t k_padded, bool may_stay) {
+  const DeviceWeight& weight = WeightOf(args);
+  if (may_stay && args.x.dtype() == type && IsAligned(args.x) && weight.input_order() == nullptr &&
+      weight.k() % 8 == 0) {
+    return args.x;
+  }
+  const int64_t m = args.x.dim(0);
+  const TensorView copy(
+      context.workspace.Allocate<uint8_t>(static_cast<size_t>(BytesOf(type, m * k_padded))), type,
+      {m, k_padded}, args.x.place());
+  const cudaError_t error = CopyRows({.x = args.x.data(),
+                                      .x_type = args.x.dtype(),
+                                      .x_stride = args.x.stride(0),
+                                      .m = m,
+                                      .k = weight.k(),
+                                      .k_padded = k_padded,
+                                      .order = weight.input_order(),
+                                      .out = copy.data(),
+                                      .out_type = type},
+                                     AsCudaStream(context.stream).handle());
+  QUIRE_RETURN_IF_ERROR(CudaStatus(error, "linear: CopyRows"));
+  return copy;
+}
+
+const float* BiasOf(const Args& args, int64_t feature) {
+  return args.bias.defined() ? args.bias.as<const float>() + feature : nullptr;
+}
+
+// Codes are small integers there and products with bf16 exact, so it loses nothing where x has the
+// right type.
+bool AcceptsSkinny(const OpContext&, const Args& args) {
+  if (!IsReadable(args) || args.x.dim(0) > kMaxSkinnyRows) {
+    return false;
+  }
+  const DeviceWeight& weight = WeightOf(args);
+  return std::all_of(weight.segments().begin(), weight.segments().end(), [&](const auto& segment) {
+    return segment.kind != DeviceKind::kF32 &&
+           (weight.mode() != ActivationMode::kFp32 || args.x.dtype() == ProductType(segment.kind));
+  });
+}
+
+Status RunSkinnyRows(const OpContext& context, const Args& args) {
+  const Workspace::Scope scope(context.workspace);
+  const DeviceWeight& weight = WeightOf(args);
+  for (const DeviceSegment& segment : weight.segments()) {
+    const TensorView out =
+        args.out.Columns(segment.first_feature, segment.first_feature + segment.features);
+    SkinnyProduct product = {.m = static_cast<int>(args.x.dim(0)),
+                             .weight = segment,
+                             .bias = BiasOf(args, segment.first_feature),
+                             .out = out.data(),
+                             .out_stride = out.stride(0),
+                             .out_type = out.dtype(),
+                             .accumulate = args.accumulate};
+    const int64_t columns = segment.spans * SpanOf(segment.kind);
+    QUIRE_ASSIGN_OR_RETURN(const TensorView x, AlignedRows(context, args, ProductType(segment.kind),
+                                                           columns, weight.k() == columns));
+    product.x = x.data();
+    product.x_stride = x.stride(0);
+    QUIRE_RETURN_IF_ERROR(
+        CudaStatus(RunSkinny(product, ShapeOf(segment), AsCudaStream(context.stream).handle()),
+                   "linear: SkinnyKernel"));
+  }
+  return OkStatus();
+}
+
+// Rows [first, first + rows) of a segment as plain elements of `type`, whole spans each: as they
+// are, or expanded.
+Result<const void*> PlainRows(const OpContext& context, const DeviceSegment& segment, int64_t first,
+                              int64_t rows, DType type) {
+  const DType own = ProductType(segment.kind);
+  const int64_t columns = segment.spans * SpanOf(segment.kind);
+  const uint8_t* data = segment.data + first * segment.RowBytes();
+  if (IsDense(segment.kind) && own == type) {
+    return data;
+  }
+  auto* out =
+      context.workspace.Allocate<uint8_t>(static_cast<size_t>(BytesOf(type, rows * columns)));
+  cudaStream_t stream = AsCudaStream(context.stream).handle();
+  const cudaError_t error = IsDense(segment.kind)
+                                ? CopyRows({.x = data,
+                                            .x_type = own,
+                                            .x_stride = columns,
+                                            .m = rows,
+                                            .k = columns,
+                                            .k_padded = columns,
+                                            .out = out,
+                                            .out_type = type},
+                                           stream)
+                                : ExpandRows(segment, first, rows, type, out, stream);
+  QUIRE_RETURN_IF_ERROR(CudaStatus(error, "linear: ExpandRows"));
+  return out;
+}
+
+// Whether the library can write the columns of `segment` itself.
+bool StoresDirectly(const Args& args, const DeviceSegment& segment, DType type) {
+  const DType out = args.out.dtype();
+  return !args.bias.defined() && (out == DType::kF32 || out == type) &&
+         IsAligned(args.out.Columns(segment.first_feature, args.out.dim(1)));
+}
+
+// The output features [begin, end) of args, which are rows of `segment`; x has the product's type.
+Status MultiplyRows(const OpContext& context, const Args& args, const TensorView& x,
+                    const DeviceSegment& segment, int64_t begin, int64_t end) {
+  const Workspace::Scope scope(context.workspace);
+  CudaStream& stream = AsCudaStream(context.stream);
+  QUIRE_ASSIGN_OR_RETURN(BlasLt* const blas, stream.device().Library<BlasLt>());
+  const int64_t first = begin - segment.first_feature;
+  QUIRE_ASSIGN_OR_RETURN(const void* const w,
+                         PlainRows(context, segment, first, end - begin, x.dtype()));
+  const TensorView out = args.out.Columns(begin, end);
+  const bool direct = StoresDirectly(args, segment, x.dtype());
+  TensorView result = out;
+  if (!direct) {
+    result =
+        TensorView(context.workspace.Allocate<float>(static_cast<size_t>(out.shape().elements())),
+                   DType::kF32, out.shape(), out.place());
+  }
+  const Matmul matmul = {.in = x.dtype(),
+                         .out = result.dtype(),
+                         .m = out.dim(0),
+                         .n = out.dim(1),
+                         .k = x.dim(1),
+                         .x = x.data(),
+                         .x_stride = x.stride(0),
+                         .w = w,
+                         .w_stride = segment.spans * SpanOf(segment.kind),
+                         .result = result.data(),
+                         .result_stride = result.stride(0),
+                         .accumulate = direct && args.accumulate};
+  auto* scratch = context.workspace.Allocate<uint8_t>(BlasLt::kWorkspaceBytes);
+  QUIRE_RETURN_IF_ERROR(blas->Multiply(matmul, scratch, stream.handle()));
+  if (direct) {
+    return OkStatus();
+  }
+  return CudaStatus(StoreSums({.sums = result.as<const float>(),
+                               .bias = BiasOf(args, begin),
+                               .m = out.dim(0),
+                               .n = out.dim(1),
+                               .out = out.data(),
+                               .out_type = out.dtype(),
+                               .out_stride = out.stride(0),
+                               .accumulate = args.accumulate},
+                              stream.handle()),
+                    "linear: StoreSums");
+}
+
+// Output features of one product: expanded rows, and sums that are not stored directly, stay small.
+int64_t FeaturesAtOnce(const Args& args, const DeviceSegment& segment, DType type) {
+  constexpr int64_t kExpandedBytes = int64_t{32} << 20;
+  constexpr int64_t kSumBytes = int64_t{256} << 20;
+  constexpr int64_t kTile = 256;
+  int64_t features = segment.features;
+  if (ProductType(segment.kind) != type || !IsDense(segment.kind)) {
+    features =
+        std::min(features, kExpandedBytes / BytesOf(type, segment.spans * SpanOf(segment.kind)));
+  }
+  if (!StoresDirectly(args, segment, type)) {
+    features = std::min(features, kSumBytes / (4 * args.x.dim(0)));
+  }
+  return std::max(kTile, features / kTile * kTile);
+}
+
+Status RunMatmul(const OpContext& context, const Args& args) {
+  const Workspace::Scope scope(context.workspace);
+  const DeviceWeight& weight = WeightOf(args);
+  TensorView x;
+  for (const DeviceSegment& segment : weight.segments()) {
+    const DType own = ProductType(segment.kind);
+    const bool exact =
+        weight.mode() == ActivationMode::kFp32 && !(IsDense(segment.kind) && args.x.dtype() == own);
+    const DType type = exact ? DType::kF32 : own;
+    if (!x.defined() || x.dtype() != type) {
+      QUIRE_ASSIGN_OR_RETURN(x, AlignedRows(context, args, type, (weight.k() + 7) / 8 * 8, true));
+    }
+    const int64_t end = segment.first_feature + segment.features;
+    const int64_t step = FeaturesAtOnce(args, segment, type);
+    for (int64_t begin = segment.first_feature; begin < end; begin += step) {
+      QUIRE_RETURN_IF_ERROR(
+          MultiplyRows(context, args, x, segment, begin, std::min(end, begin + step)));
+    }
+  }
+  return OkStatus();
+}
+
+constexpr std::string_view kTypes =
+    "f32, f16, bf16; weights also f8e4m3, i8, int4 groups, GGUF blocks";
+
+}  // namespace
+
+Implementations CudaImplementations() {
+  return {
+      {"few_rows", AcceptsSkinny, RunSkinnyRows, kTypes},
+      {"matmul", [](const OpContext&, const Args& args) { return IsReadable(args); }, RunMatmul,
+       kTypes},
+  };
+}
+
+Packing CudaPacking() {
+  return DeviceWeight::Pack;
+}
+
+}  // namespace quire::ops::linear

@@ -1,0 +1,94 @@
+// cuBLASLt, opened when it is first needed, so that a program starts without it, and the choice of
+// its algorithms by measurement.
+#pragma once
+
+#include <cublasLt.h>
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <tuple>
+#include <vector>
+
+#include "base/status.h"
+#include "tensor/dtype.h"
+
+namespace quire::ops::linear {
+
+// out [m, n] (=, +=) x [m, k] * w [n, k]^T, all row-major, sums in fp32. x and w have one
+// type. Addresses and rows are aligned to 16 bytes.
+struct Matmul {
+  DType in = DType::kBF16;   // f32, f16 or bf16
+  DType out = DType::kBF16;  // f32, or `in`
+  int64_t m = 0;
+  int64_t n = 0;
+  int64_t k = 0;
+  const void* x = nullptr;
+  int64_t x_stride = 0;  // elements
+  const void* w = nullptr;
+  int64_t w_stride = 0;
+  void* result = nullptr;
+  int64_t result_stride = 0;
+  bool accumulate = false;
+};
+
+// The functions of the library that are used.
+struct BlasLtFunctions {
+  decltype(&cublasLtCreate) create;
+  decltype(&cublasLtDestroy) destroy;
+  decltype(&cublasLtGetStatusName) status_name;
+  decltype(&cublasLtMatmul) matmul;
+  decltype(&cublasLtMatmulAlgoGetHeuristic) get_heuristic;
+  decltype(&cublasLtMatmulDescCreate) create_operation;
+  decltype(&cublasLtMatmulDescDestroy) destroy_operation;
+  decltype(&cublasLtMatmulDescSetAttribute) set_operation;
+  decltype(&cublasLtMatrixLayoutCreate) create_layout;
+  decltype(&cublasLtMatrixLayoutDestroy) destroy_layout;
+  decltype(&cublasLtMatmulPreferenceCreate) create_preference;
+  decltype(&cublasLtMatmulPreferenceDestroy) destroy_preference;
+  decltype(&cublasLtMatmulPreferenceSetAttribute) set_preference;
+};
+
+// The library with its algorithms for one device. Thread-safe.
+class BlasLt {
+ public:
+  // Scratch memory that Multiply() wants.
+  static constexpr size_t kWorkspaceBytes = size_t{32} << 20;
+
+  // Opens it for the calling thread's device. Errors: unavailable (no libcublasLt.so.13, or one
+  // that lacks a function).
+  static Result<std::unique_ptr<BlasLt>> Open();
+  ~BlasLt();
+  BlasLt(const BlasLt&) = delete;
+  BlasLt& operator=(const BlasLt&) = delete;
+
+  // Enqueues `matmul`. The first of its kind (types, extents, the power of two above m) measures
+  // the algorithms that the library proposes, which waits for the device; while the stream is being
+  // captured the first proposal is taken instead, and measured later. An algorithm may cut K in a
+  // way that depends on m, so that the bits of a row may depend on how many rows there are.
+  Status Multiply(const Matmul& matmul, void* workspace, cudaStream_t stream);
+
+ private:
+  // Types, bucket of m, n, k, strides of x, w and out, accumulate.
+  using Key = std::tuple<DType, DType, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, bool>;
+  class Operation;
+
+  BlasLt(void* library, const BlasLtFunctions& functions) : library_(library), lt_(functions) {}
+
+  Status StatusOf(cublasStatus_t status, const char* call) const;
+  // The candidate that takes the least time. Waits for the device.
+  Result<cublasLtMatmulAlgo_t> Fastest(
+      const Operation& operation, const Matmul& matmul,
+      const std::vector<cublasLtMatmulHeuristicResult_t>& candidates, void* workspace,
+      cudaStream_t stream);
+
+  void* library_;
+  BlasLtFunctions lt_;
+  cublasLtHandle_t handle_ = nullptr;
+  std::mutex mutex_;
+  std::map<Key, cublasLtMatmulAlgo_t> chosen_;  // guarded by mutex_
+};
+
+}  // namespace quire::ops::linear

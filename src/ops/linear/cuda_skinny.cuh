@@ -1,0 +1,299 @@
+// The kernel of cuda_skinny.h. Each instantiation is in one of cuda_skinny*.cu.
+//
+// An m16n8k16 product takes 16 output features as its rows and 8 rows of x as its columns. Which
+// elements of K a lane holds does not matter as long as both operands agree, so a lane loads 16
+// contiguous bytes of a weight row. The warps of a block take spans in turn; their sums meet in
+// shared memory in the order of the warps.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include "ops/linear/cuda_codes.cuh"
+#include "ops/linear/cuda_elements.cuh"
+#include "ops/linear/cuda_skinny.h"
+
+namespace quire::ops::linear {
+
+inline constexpr int kSkinnyWarps = 8;
+
+// Spans that a warp has asked for before it needs the first: memory is busy only while much is
+// asked for.
+constexpr int StagesOf(DeviceKind kind, int row_tiles) {
+  return IsDense(kind) ? 4 / row_tiles : 2;
+}
+
+// out = a * b + c; not volatile, so that independent products overlap.
+template <DeviceKind kKind>
+__device__ inline void Multiply(float (&out)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
+                                uint32_t b0, uint32_t b1, const float (&c)[4]) {
+  if constexpr (kKind == DeviceKind::kF16) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+        "{%8,%9}, {%10,%11,%12,%13};"
+        : "=f"(out[0]), "=f"(out[1]), "=f"(out[2]), "=f"(out[3])
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1), "f"(c[0]), "f"(c[1]), "f"(c[2]),
+          "f"(c[3]));
+  } else {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+        "{%8,%9}, {%10,%11,%12,%13};"
+        : "=f"(out[0]), "=f"(out[1]), "=f"(out[2]), "=f"(out[3])
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1), "f"(c[0]), "f"(c[1]), "f"(c[2]),
+          "f"(c[3]));
+  }
+}
+
+// 16 bytes that nobody reads again.
+__device__ inline uint4 LoadOnce(const void* from) {
+  uint4 value;
+  asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+               : "l"(from));
+  return value;
+}
+
+// What a lane has of one span: rows lane / 4 and lane / 4 + 8 of each tile.
+template <DeviceKind kKind, int kRowTiles>
+struct SpanFragment {
+  uint4 words[kRowTiles][2][2];
+  SpanScales<kKind> scales[kRowTiles][2];
+
+  __device__ void Load(const DeviceSegment& w, const RowPointers (&rows)[kRowTiles][2], int span) {
+    const int lane = threadIdx.x % 4;
+#pragma unroll
+    for (int r = 0; r < kRowTiles; ++r) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const uint8_t* from = rows[r][half].data + span * kSpanBytes + 16 * lane;
+        words[r][half][0] = LoadOnce(from);
+        words[r][half][1] = LoadOnce(from + 64);
+        if constexpr (!IsDense(kKind)) {
+          scales[r][half].Load(w, rows[r][half], span);
+        }
+      }
+    }
+  }
+};
+
+// Eight elements of x that belong to a lane's weights, from a group of 32.
+template <DeviceKind kKind>
+__device__ inline uint4 LoadX(const uint16_t* group) {
+  const int lane = threadIdx.x % 4;
+  if constexpr (kKind == DeviceKind::kI8Sub16) {
+    const uint2 low = *reinterpret_cast<const uint2*>(group + 4 * lane);
+    const uint2 high = *reinterpret_cast<const uint2*>(group + 16 + 4 * lane);
+    return {low.x, low.y, high.x, high.y};
+  } else {
+    return *reinterpret_cast<const uint4*>(group + 8 * lane);
+  }
+}
+
+template <DeviceKind kKind, int kRowTiles, int kColumnTiles>
+struct SkinnySums {
+  float sum[kRowTiles][kColumnTiles][4] = {};
+
+  __device__ void AddSpan(const SpanFragment<kKind, kRowTiles>& span, const SkinnyProduct& p,
+                          const RowPointers (&rows)[kRowTiles][2], int index,
+                          const uint16_t* const (&x)[kColumnTiles]) {
+#pragma unroll
+    for (int group = 0; group < SpanOf(kKind) / 32; ++group) {
+      uint4 values[kColumnTiles];
+#pragma unroll
+      for (int c = 0; c < kColumnTiles; ++c) {
+        values[c] = LoadX<kKind>(x[c] + index * SpanOf(kKind) + 32 * group);
+      }
+      if constexpr (IsDense(kKind)) {
+        AddDense(span.words, group, values);
+      } else {
+        AddGroup(span, p.weight, rows, index, group, values);
+      }
+    }
+  }
+
+ private:
+  // Dense: 32 elements at `words` of each row.
+  __device__ void AddDense(const uint4 (&words)[kRowTiles][2][2], int j,
+                           const uint4 (&x)[kColumnTiles]) {
+#pragma unroll
+    for (int r = 0; r < kRowTiles; ++r) {
+      const uint4 a = words[r][0][j];
+      const uint4 b = words[r][1][j];
+#pragma unroll
+      for (int c = 0; c < kColumnTiles; ++c) {
+        Multiply<kKind>(sum[r][c], a.x, b.x, a.y, b.y, x[c].x, x[c].y, sum[r][c]);
+        Multiply<kKind>(sum[r][c], a.z, b.z, a.w, b.w, x[c].z, x[c].w, sum[r][c]);
+      }
+    }
+  }
+
+  // Codes: their products with x are summed for a group, then scaled.
+  __device__ void AddGroup(const SpanFragment<kKind, kRowTiles>& span, const DeviceSegment& w,
+                           const RowPointers (&rows)[kRowTiles][2], int index, int group,
+                           const uint4 (&x)[kColumnTiles]) {
+    constexpr uint32_t kOnes = 0x3f803f80u;
+    constexpr int kGroupWords = IsU4(kKind) ? 1 : 2;
+    const float none[4] = {};
+    float x_sum[kColumnTiles][4];
+    if constexpr (HasMin(kKind)) {
+#pragma unroll
+      for (int c = 0; c < kColumnTiles; ++c) {
+        Multiply<kKind>(x_sum[c], kOnes, kOnes, kOnes, kOnes, x[c].x, x[c].y, none);
+        Multiply<kKind>(x_sum[c], kOnes, kOnes, kOnes, kOnes, x[c].z, x[c].w, x_sum[c]);
+      }
+    }
+#pragma unroll
+    for (int r = 0; r < kRowTiles; ++r) {
+      uint32_t a[4];
+      uint32_t b[4];
+      const int first = group * kGroupWords;
+      DecodeEight<kKind>(&span.words[r][0][first / 4].x + first % 4, a);
+      DecodeEight<kKind>(&span.words[r][1][first / 4].x + first % 4, b);
+      const ScaleMin2 s[2] = {span.scales[r][0].At(w, rows[r][0], index, group),
+                              span.scales[r][1].At(w, rows[r][1], index, group)};
+#pragma unroll
+      for (int c = 0; c < kColumnTiles; ++c) {
+        float part[4];
+        Multiply<kKind>(part, a[0], b[0], a[1], b[1], x[c].x, x[c].y, none);
+        if constexpr (kKind == DeviceKind::kI8Sub16) {
+          Scale(part, s[0].scale0, s[1].scale0, sum[r][c]);
+          Multiply<kKind>(part, a[2], b[2], a[3], b[3], x[c].z, x[c].w, none);
+        } else {
+          Multiply<kKind>(part, a[2], b[2], a[3], b[3], x[c].z, x[c].w, part);
+        }
+        Scale(part, s[0].scale1, s[1].scale1, sum[r][c]);
+        if constexpr (HasMin(kKind)) {
+          Scale(x_sum[c], s[0].min, s[1].min, sum[r][c]);
+        }
+      }
+    }
+  }
+
+  __device__ static void Scale(const float (&part)[4], float first, float second, float (&out)[4]) {
+    out[0] = fmaf(part[0], first, out[0]);
+    out[1] = fmaf(part[1], first, out[1]);
+    out[2] = fmaf(part[2], second, out[2]);
+    out[3] = fmaf(part[3], second, out[3]);
+  }
+};
+
+template <DeviceKind kKind, int kRowTiles, int kColumnTiles>
+__global__ void __launch_bounds__(32 * kSkinnyWarps, 2)
+    SkinnyKernel(const __grid_constant__ SkinnyProduct p, int k_warps) {
+  constexpr int kColumns = 8 * kColumnTiles;
+  constexpr int kTileRows = 16 * kRowTiles;
+  __shared__ float partial[kSkinnyWarps][kTileRows][kColumns + 1];
+  const int warp = threadIdx.x / 32;
+  const int lane = threadIdx.x % 32;
+  const int row_warps = kSkinnyWarps / k_warps;
+  const int64_t block_row = static_cast<int64_t>(blockIdx.x) * row_warps * kTileRows;
+  const int64_t warp_row = block_row + warp / k_warps * kTileRows;
+  const int64_t last_row = p.weight.features - 1;
+  RowPointers rows[kRowTiles][2];
+#pragma unroll
+  for (int r = 0; r < kRowTiles; ++r) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int64_t row = min(warp_row + 16 * r + lane / 4 + 8 * half, last_row);
+      rows[r][half] = PointersOf<kKind>(p.weight, row);
+    }
+  }
+  constexpr int kStages = StagesOf(kKind, kRowTiles);
+  const int first = warp % k_warps;
+  const auto spans = static_cast<int>(p.weight.spans);
+  SpanFragment<kKind, kRowTiles> fragments[kStages];
+#pragma unroll
+  for (int stage = 0; stage < kStages; ++stage) {
+    if (first + stage * k_warps < spans) {
+      fragments[stage].Load(p.weight, rows, first + stage * k_warps);
+    }
+  }
+  asm volatile("griddepcontrol.launch_dependents;");
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+  const uint16_t* x[kColumnTiles];
+#pragma unroll
+  for (int c = 0; c < kColumnTiles; ++c) {
+    const int column = min(8 * c + lane / 4, p.m - 1);  // what has no row is not stored
+    x[c] = static_cast<const uint16_t*>(p.x) + column * p.x_stride;
+  }
+  SkinnySums<kKind, kRowTiles, kColumnTiles> sums;
+  for (int base = first; base < spans; base += kStages * k_warps) {
+#pragma unroll
+    for (int stage = 0; stage < kStages; ++stage) {
+      const int span = base + stage * k_warps;
+      if (span < spans) {
+        sums.AddSpan(fragments[stage], p, rows, span, x);
+      }
+      if (span + kStages * k_warps < spans) {
+        fragments[stage].Load(p.weight, rows, span + kStages * k_warps);
+      }
+    }
+  }
+#pragma unroll
+  for (int r = 0; r < kRowTiles; ++r) {
+#pragma unroll
+    for (int c = 0; c < kColumnTiles; ++c) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        partial[warp][16 * r + lane / 4 + i / 2 * 8][8 * c + lane % 4 * 2 + i % 2] =
+            sums.sum[r][c][i];
+      }
+    }
+  }
+  __syncthreads();
+  const int block_rows = row_warps * kTileRows;
+  for (int i = threadIdx.x; i < block_rows * p.m; i += 32 * kSkinnyWarps) {
+    const int row = i % block_rows;
+    const int column = i / block_rows;
+    if (block_row + row > last_row) {
+      continue;
+    }
+    float sum = 0.0f;
+    for (int w = 0; w < k_warps; ++w) {
+      sum += partial[row / kTileRows * k_warps + w][row % kTileRows][column];
+    }
+    sum += p.bias != nullptr ? p.bias[block_row + row] : 0.0f;
+    const int64_t at = column * p.out_stride + block_row + row;
+    if (p.accumulate) {
+      sum += LoadAs(p.out, p.out_type, at);
+    }
+    StoreAs(sum, p.out, p.out_type, at);
+  }
+}
+
+template <DeviceKind kKind, int kRowTiles, int kColumnTiles>
+cudaError_t LaunchSkinny(const SkinnyProduct& product, int k_warps, cudaStream_t stream) {
+  const int64_t rows = kSkinnyWarps / k_warps * 16 * kRowTiles;
+  cudaLaunchAttribute overlap = {};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(static_cast<unsigned>((product.weight.features + rows - 1) / rows));
+  config.blockDim = dim3(32 * kSkinnyWarps);
+  config.stream = stream;
+  config.attrs = &overlap;
+  config.numAttrs = 1;
+  return cudaLaunchKernelEx(&config, SkinnyKernel<kKind, kRowTiles, kColumnTiles>, product,
+                            k_warps);
+}
+
+template <DeviceKind kKind>
+cudaError_t RunSkinnyKind(const SkinnyProduct& product, const SkinnyShape& shape,
+                          cudaStream_t stream) {
+  const bool one = product.m <= 8;
+  if constexpr (IsDense(kKind)) {
+    if (shape.row_tiles == 2) {
+      return one ? LaunchSkinny<kKind, 2, 1>(product, shape.k_warps, stream)
+                 : LaunchSkinny<kKind, 2, 2>(product, shape.k_warps, stream);
+    }
+  }
+  return one ? LaunchSkinny<kKind, 1, 1>(product, shape.k_warps, stream)
+             : LaunchSkinny<kKind, 1, 2>(product, shape.k_warps, stream);
+}
+
+cudaError_t RunSkinnyDense(const SkinnyProduct& product, const SkinnyShape& shape,
+                           cudaStream_t stream);
+cudaError_t RunSkinnyU4(const SkinnyProduct& product, const SkinnyShape& shape,
+                        cudaStream_t stream);
+cudaError_t RunSkinnyI8(const SkinnyProduct& product, const SkinnyShape& shape,
+                        cudaStream_t stream);
+
+}  // namespace quire::ops::linear

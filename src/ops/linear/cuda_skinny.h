@@ -1,0 +1,42 @@
+// Products with few rows of x: each weight is read once, straight into the fragments of the tensor
+// cores, codes as small integers, so that reading is all that it costs.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "ops/linear/cuda_layout.h"
+#include "tensor/dtype.h"
+
+namespace quire::ops::linear {
+
+inline constexpr int kMaxSkinnyRows = 16;
+
+// out [M, N] (=, +=) x * w^T (+ bias), sums in fp32 in an order that depends on N and K alone.
+struct SkinnyProduct {
+  // f16 for weights of f16, else bf16; rows of whole spans, zero beyond K, aligned to 16 bytes.
+  const void* x = nullptr;
+  int64_t x_stride = 0;         // elements
+  int m = 0;                    // 1 .. kMaxSkinnyRows
+  DeviceSegment weight = {};    // any kind but f32
+  const float* bias = nullptr;  // [N] or null
+  void* out = nullptr;          // rows of x, features of `weight` alone
+  int64_t out_stride = 0;
+  DType out_type = DType::kBF16;  // or f32, f16
+  bool accumulate = false;
+};
+
+// How a block of 8 warps is cut: 16 * row_tiles * (8 / k_warps) output features.
+struct SkinnyShape {
+  int row_tiles = 1;  // 1 or, dense, 2
+  int k_warps = 8;    // 2, 4 or 8 warps share the features of a row
+};
+// What measured best on an H200.
+SkinnyShape ShapeOf(const DeviceSegment& weight);
+
+// Enqueues it. May start while the kernel before it still runs: it reads only weights until that
+// one has finished.
+cudaError_t RunSkinny(const SkinnyProduct& product, const SkinnyShape& shape, cudaStream_t stream);
+
+}  // namespace quire::ops::linear
