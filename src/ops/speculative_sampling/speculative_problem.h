@@ -104,8 +104,8 @@ struct Problem {
     const int64_t position = positions[i] + count;
     const int64_t row = starts[i] + i + count;
     SampledToken token;
-    const Status status =
-        topk_topp_sampling::Run(context, {.logits = logits.View(DType::kF32).Rows(row, row + 1),
+    const Status status = RunOnDevice(
+        context, topk_topp_sampling::Args{.logits = logits.View(DType::kF32).Rows(row, row + 1),
                                           .params = {&params[i], 1},
                                           .positions = {&position, 1},
                                           .history = {&before, 1},

@@ -10,6 +10,12 @@
 
 namespace quire::ops::speculative_sampling {
 
+template <typename Visitor>
+void VisitArrays(Args& args, const Visitor& visit) {
+  visit(args.logits);
+  visit(args.draft_probs);
+}
+
 struct Case {
   std::string name = {};
   int64_t sequences = 0;

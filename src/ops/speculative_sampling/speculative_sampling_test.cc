@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/test_seed.h"
+#include "ops/platform_conformance.h"
 #include "ops/speculative_sampling/speculative_problem.h"
 
 namespace quire::ops::speculative_sampling {
@@ -24,24 +25,21 @@ struct Drawn {
 
 Drawn Result(const OpContext& context, Problem& problem) {
   std::fill(problem.out.begin(), problem.out.end(), kUntouched);
-  const Status status = Run(context, problem.args);
+  const Status status = RunOnDevice(context, problem.args);
   EXPECT_TRUE(status.ok()) << status.message();
   return {problem.accepted, problem.out};
 }
 
-class SpeculativeSamplingConformance : public testing::TestWithParam<ConformanceParam<Case>> {
+class SpeculativeSamplingConformance : public ConformanceTest<Case> {
  protected:
-  bool Takes(const Problem& problem) {
-    const std::string& name = GetParam().implementation;
-    return Named(All(), name).accepts(cpu_.Context(name), problem.args);
-  }
+  bool Takes(const Problem& problem) { return Accepts(ImplementationsOf, problem.args); }
 
   std::mt19937_64 rng_{TestSeed()};
-  CpuFixture cpu_{2};
 };
 
-INSTANTIATE_TEST_SUITE_P(Cpu, SpeculativeSamplingConformance,
-                         testing::ValuesIn(ConformanceParams(ConformanceCases(), All())),
+INSTANTIATE_TEST_SUITE_P(All, SpeculativeSamplingConformance,
+                         testing::ValuesIn(ConformanceParams(ConformanceCases(),
+                                                             ImplementationsOf)),
                          ConformanceName());
 
 TEST_P(SpeculativeSamplingConformance, DrawsWhatTheReferenceDraws) {
@@ -49,8 +47,8 @@ TEST_P(SpeculativeSamplingConformance, DrawsWhatTheReferenceDraws) {
   if (!Takes(problem)) {
     GTEST_SKIP();
   }
-  const Drawn expected = Result(cpu_.Context("reference"), problem);
-  const Drawn drawn = Result(cpu_.Context(GetParam().implementation), problem);
+  const Drawn expected = Result(Reference(), problem);
+  const Drawn drawn = Result(Context(), problem);
   EXPECT_EQ(drawn.accepted, expected.accepted);
   for (size_t row = 0; row < drawn.out.size(); ++row) {
     EXPECT_TRUE(drawn.out[row] == expected.out[row]) << "row " << row;
@@ -63,7 +61,7 @@ TEST_P(SpeculativeSamplingConformance, DrawsWhatTheReferenceDraws) {
 // as many drafts stand as agree with them.
 TEST_P(SpeculativeSamplingConformance, OneHotDraftsCannotBeSeenInTheTokens) {
   Problem problem(GetParam().problem, rng_, 0);
-  const OpContext context = cpu_.Context(GetParam().implementation);
+  const OpContext context = Context();
   if (!Takes(problem)) {
     GTEST_SKIP();
   }
@@ -88,7 +86,7 @@ TEST_P(SpeculativeSamplingConformance, OneHotDraftsCannotBeSeenInTheTokens) {
 
 TEST_P(SpeculativeSamplingConformance, ASequenceAloneDrawsTheSame) {
   Problem problem(GetParam().problem, rng_, 0);
-  const OpContext context = cpu_.Context(GetParam().implementation);
+  const OpContext context = Context();
   if (!Takes(problem)) {
     GTEST_SKIP();
   }
@@ -111,7 +109,7 @@ TEST_P(SpeculativeSamplingConformance, ASequenceAloneDrawsTheSame) {
     alone.history = alone.history.subspan(i, 1);
     alone.accepted = {&accepted, 1};
     alone.out = out;
-    ASSERT_TRUE(speculative_sampling::Run(context, alone).ok());
+    ASSERT_TRUE(RunOnDevice(context, alone).ok());
     EXPECT_EQ(accepted, expected.accepted[i]);
     EXPECT_TRUE(std::equal(out.begin(), out.end(), expected.out.begin() + first + i));
   }
@@ -121,17 +119,23 @@ TEST_P(SpeculativeSamplingConformance, ASequenceAloneDrawsTheSame) {
 // two drafts each, 100 tokens.
 template <typename Change>
 void ExpectError(bool probs, const Change& change, const std::string& message) {
-  CpuFixture cpu(2);
   std::mt19937_64 rng(1);
   Problem problem({.sequences = 3, .drafts = 2, .vocabulary = 100, .probs = probs, .likely = 1.0},
                   rng, 0);
   change(problem);
-  ForEachImplementation(cpu, All(), problem.args, [&](const OpContext& context) {
-    const Status status = Run(context, problem.args);
-    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << context.implementation;
-    EXPECT_THAT(status.message(), testing::StartsWith("speculative_sampling: " + message))
-        << context.implementation;
-  });
+  for (const PlatformEntry& platform : EnabledPlatforms()) {
+    PlatformFixture device(platform.kind);
+    if (!device.missing().empty()) {
+      continue;
+    }
+    ForEachImplementation(
+        device, ImplementationsOf(platform.kind), problem.args, [&](const OpContext& context) {
+          const Status status = RunOnDevice(context, problem.args);
+          EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << context.implementation;
+          EXPECT_THAT(status.message(), testing::StartsWith("speculative_sampling: " + message))
+              << context.implementation;
+        });
+  }
 }
 
 TEST(SpeculativeSamplingErrorTest, NamesTheShapeThatIsWrong) {

@@ -13,8 +13,8 @@
 #include <cstring>
 #include <limits>
 
-#include "base/status.h"
 #include "ops/lanes.h"
+#include "ops/topk_topp_sampling/row_fault.h"
 #include "ops/topk_topp_sampling/topk_topp_sampling.h"
 
 namespace quire::ops::topk_topp_sampling {
@@ -25,17 +25,6 @@ inline constexpr double kWeightOne = 0x1p40;
 inline constexpr int64_t kMaxVocabulary = (int64_t{1} << 23) - 1;  // sums stay below 2^63
 // (l - max) / temperature at and below this has weight 0: e^-29 < 2^-41, with room for rounding.
 inline constexpr float kWeightlessExponent = -29.0f;
-
-// Why a row cannot be sampled.
-enum class RowFault : uint8_t {
-  kNone,
-  kNan,       // a logit is NaN
-  kInfinite,  // the largest logit is +infinity
-  kMasked,    // every logit is -infinity
-};
-
-// The error that names the row of `op`, or OK.
-Status FaultStatus(const char* op, RowFault fault, int64_t row);
 
 inline RowFault FaultOf(bool has_nan, float max) {
   if (has_nan) {

@@ -146,6 +146,9 @@ Status FaultStatus(const char* op, RowFault fault, int64_t row) {
 Status Run(const OpContext& context, const Args& args) {
   const Place place = context.stream.device().place();
   QUIRE_RETURN_IF_ERROR(Validate(args, place));
+  if (args.finish != nullptr) {
+    *args.finish = nullptr;
+  }
   return RunBest("topk_topp_sampling", ImplementationsOf(place.platform), context, args);
 }
 

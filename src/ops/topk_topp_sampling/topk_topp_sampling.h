@@ -22,6 +22,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -94,6 +95,11 @@ struct Args {
   std::span<const int64_t> positions;          // [R] the counter of each row's draw
   std::span<const TokenHistory> history = {};  // [R], or empty if no row has a penalty
   std::span<SampledToken> out;                 // [R]
+  // Where the device is asynchronous and this is given, Run() only enqueues the draw and sets
+  // *finish: call it once, after the stream has come past the draw (Stream::Synchronize(), or an
+  // event recorded behind it). It sets `out` and returns what the rows' logits are guilty of. Left
+  // empty where `out` is already set. Without it Run() waits for the stream.
+  std::function<Status()>* finish = nullptr;
 };
 
 using Implementations = ImplementationList<Args>;

@@ -10,6 +10,11 @@
 
 namespace quire::ops::topk_topp_sampling {
 
+template <typename Visitor>
+void VisitArrays(Args& args, const Visitor& visit) {
+  visit(args.logits);
+}
+
 struct Case {
   std::string name = {};
   int64_t rows = 0;

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/test_seed.h"
+#include "ops/platform_conformance.h"
 #include "ops/topk_topp_sampling/philox.h"
 #include "ops/topk_topp_sampling/sampling_problem.h"
 
@@ -20,26 +21,22 @@ const Implementations& All() {
 
 std::vector<SampledToken> Result(const OpContext& context, Problem& problem) {
   std::fill(problem.out.begin(), problem.out.end(), SampledToken{-1, 7.0f, {{-1, 7.0f}}});
-  const Status status = Run(context, problem.args);
+  const Status status = RunOnDevice(context, problem.args);
   EXPECT_TRUE(status.ok()) << status.message();
   return problem.out;
 }
 
-class SamplingConformance : public testing::TestWithParam<ConformanceParam<Case>> {
+class SamplingConformance : public ConformanceTest<Case> {
  protected:
   // Whether the implementation takes the problem.
-  bool Takes(const Problem& problem) {
-    const std::string& name = GetParam().implementation;
-    return Named(All(), name).accepts(two_.Context(name), problem.args);
-  }
+  bool Takes(const Problem& problem) { return Accepts(ImplementationsOf, problem.args); }
 
   std::mt19937_64 rng_{TestSeed()};
-  CpuFixture one_{1};
-  CpuFixture two_{2};
 };
 
-INSTANTIATE_TEST_SUITE_P(Cpu, SamplingConformance,
-                         testing::ValuesIn(ConformanceParams(ConformanceCases(), All())),
+INSTANTIATE_TEST_SUITE_P(All, SamplingConformance,
+                         testing::ValuesIn(ConformanceParams(ConformanceCases(),
+                                                             ImplementationsOf)),
                          ConformanceName());
 
 TEST_P(SamplingConformance, DrawsWhatTheReferenceDraws) {
@@ -47,16 +44,32 @@ TEST_P(SamplingConformance, DrawsWhatTheReferenceDraws) {
   if (!Takes(problem)) {
     GTEST_SKIP();
   }
-  const std::vector<SampledToken> expected = Result(one_.Context("reference"), problem);
-  for (CpuFixture* cpu : {&one_, &two_}) {
-    const std::vector<SampledToken> drawn =
-        Result(cpu->Context(GetParam().implementation), problem);
-    for (size_t row = 0; row < drawn.size(); ++row) {
-      EXPECT_TRUE(drawn[row] == expected[row])
-          << "row " << row << ": " << drawn[row].token << ", not " << expected[row].token;
-    }
+  const std::vector<SampledToken> expected = Result(Reference(), problem);
+  const std::vector<SampledToken> drawn = Result(Context(), problem);
+  for (size_t row = 0; row < drawn.size(); ++row) {
+    EXPECT_TRUE(drawn[row] == expected[row])
+        << "row " << row << ": " << drawn[row].token << ", not " << expected[row].token;
   }
   EXPECT_EQ(problem.logits.Damage(), "");
+}
+
+// With `finish`, tokens come when it is called, or have come if the device made nobody wait.
+TEST_P(SamplingConformance, FinishSetsTheSameTokens) {
+  Problem problem(GetParam().problem, rng_, 0);
+  if (!Takes(problem)) {
+    GTEST_SKIP();
+  }
+  const std::vector<SampledToken> expected = Result(Context(), problem);
+  std::function<Status()> finish;
+  problem.args.finish = &finish;
+  Result(Context(), problem);
+  const bool is_asynchronous = Context().stream.device().is_asynchronous();
+  EXPECT_EQ(finish != nullptr, is_asynchronous && problem.c.rows > 0);
+  if (finish != nullptr) {
+    EXPECT_EQ(problem.out[0].token, -1);
+    EXPECT_TRUE(finish().ok());
+  }
+  EXPECT_TRUE(problem.out == expected);
 }
 
 TEST_P(SamplingConformance, ARowAloneDrawsTheSame) {
@@ -64,8 +77,7 @@ TEST_P(SamplingConformance, ARowAloneDrawsTheSame) {
   if (!Takes(problem)) {
     GTEST_SKIP();
   }
-  const OpContext context = two_.Context(GetParam().implementation);
-  const std::vector<SampledToken> expected = Result(context, problem);
+  const std::vector<SampledToken> expected = Result(Context(), problem);
   for (size_t row = 0; row < expected.size(); ++row) {
     SampledToken out;
     const auto index = static_cast<int64_t>(row);
@@ -74,7 +86,7 @@ TEST_P(SamplingConformance, ARowAloneDrawsTheSame) {
                         .positions = {&problem.positions[row], 1},
                         .history = {&problem.history[row], 1},
                         .out = {&out, 1}};
-    ASSERT_TRUE(topk_topp_sampling::Run(context, alone).ok());
+    ASSERT_TRUE(RunOnDevice(Context(), alone).ok());
     EXPECT_TRUE(out == expected[row]) << "row " << row;
   }
 }
@@ -254,15 +266,26 @@ TEST(SamplingParamsTest, NamesThePenaltyThatIsOutOfRange) {
               StartsWith("invalid_argument: logit_bias nan of token 9"));
 }
 
+// Calls body(context) for every implementation that takes the problem, on all devices of this
+// machine.
+template <typename Body>
+void ForEachDevice(const Problem& problem, const Body& body) {
+  for (const PlatformEntry& platform : EnabledPlatforms()) {
+    PlatformFixture device(platform.kind);
+    if (device.missing().empty()) {
+      ForEachImplementation(device, ImplementationsOf(platform.kind), problem.args, body);
+    }
+  }
+}
+
 // The messages of all implementations when `change` spoils a valid problem of four rows of 600.
 template <typename Change>
 void ExpectError(const Change& change, const std::string& message) {
-  CpuFixture cpu(2);
   std::mt19937_64 rng(1);
   Problem problem({.rows = 4, .vocabulary = 600, .deviation = 1.0f}, rng, 0);
   change(problem);
-  ForEachImplementation(cpu, All(), problem.args, [&](const OpContext& context) {
-    const Status status = Run(context, problem.args);
+  ForEachDevice(problem, [&](const OpContext& context) {
+    const Status status = RunOnDevice(context, problem.args);
     EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << context.implementation;
     EXPECT_THAT(status.message(), testing::StartsWith("topk_topp_sampling: " + message))
         << context.implementation;
@@ -285,9 +308,9 @@ TEST(SamplingErrorTest, LeavesOtherRowsSampled) {
   Problem problem({.rows = 4, .vocabulary = 600, .deviation = 1.0f}, rng, 0);
   const std::vector<SampledToken> expected = Result(cpu.Context(), problem);
   problem.logits.Row(2)[5] = std::numeric_limits<float>::quiet_NaN();
-  ForEachImplementation(cpu, All(), problem.args, [&](const OpContext& context) {
+  ForEachDevice(problem, [&](const OpContext& context) {
     std::fill(problem.out.begin(), problem.out.end(), SampledToken{});
-    EXPECT_FALSE(topk_topp_sampling::Run(context, problem.args).ok());
+    EXPECT_FALSE(RunOnDevice(context, problem.args).ok());
     for (const size_t row : {0, 1, 3}) {
       EXPECT_TRUE(problem.out[row] == expected[row]) << context.implementation << " row " << row;
     }
