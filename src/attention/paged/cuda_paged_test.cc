@@ -156,7 +156,7 @@ class CudaPagedTest : public testing::Test {
   }
 
   AttentionProblem ProblemOf(const Shape& shape) {
-    return {.device = &device_.device(),
+    return {.device = &device_.Context().stream.device(),
             .q_heads = kHeads,
             .kv_heads = kKvHeads,
             .head_dim = shape.head_dim,
