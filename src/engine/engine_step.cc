@@ -86,7 +86,9 @@ Engine::StepInFlight Engine::Launch(quire::Step step) {
   }
   StepInFlight running{.step = std::move(step)};
   running.run = RunAndSample(running);
-  device_ns_ += clock_.NowNs() - start_ns;
+  if (!runner_->device().is_asynchronous()) {
+    device_ns_ += clock_.NowNs() - start_ns;
+  }
   return running;
 }
 
