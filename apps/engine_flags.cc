@@ -61,7 +61,9 @@ void AddCacheFlags(CLI::App& command, EngineOptions& options) {
 
 void AddEngineFlags(CLI::App& command, EngineOptions& options) {
   static const std::map<std::string, SpeculativeMethod> kSpeculative = {
-      {"off", SpeculativeMethod::kOff}, {"ngram", SpeculativeMethod::kNgram}};
+      {"off", SpeculativeMethod::kOff},
+      {"ngram", SpeculativeMethod::kNgram},
+      {"draft", SpeculativeMethod::kDraftModel}};
   static const std::map<std::string, QueuePolicy> kPolicies = {{"fcfs", QueuePolicy::kArrival},
                                                                {"priority", QueuePolicy::kPriority},
                                                                {"fair", QueuePolicy::kFair}};
@@ -102,9 +104,12 @@ void AddEngineFlags(CLI::App& command, EngineOptions& options) {
   command
       .add_option("--speculative", options.speculative,
                   "guess tokens and verify several in a step; answers stay the same: ngram (what "
-                  "followed the last tokens earlier in the text) or off")
+                  "followed the last tokens earlier in the text), draft (what --draft-model finds "
+                  "likeliest) or off")
       ->transform(CLI::CheckedTransformer(kSpeculative))
       ->default_str("off");
+  command.add_option("--draft-model", options.draft_model_path,
+                     "GGUF file of a smaller model of the same family, for --speculative draft");
   command.add_option("--attention-backend", options.attention_backend, "attention backend by name")
       ->capture_default_str();
   command.add_option(

@@ -4,6 +4,7 @@
 #include <ctime>
 
 #include "base/log.h"
+#include "engine/draft_model_source.h"
 #include "kv_cache/disk_page_store.h"
 #include "kv_cache/host_page_store.h"
 #include "platform/open_device.h"
@@ -75,6 +76,8 @@ Status Engine::CreateScheduler() {
   std::unique_ptr<DraftSource> drafts;
   if (options_.speculative == SpeculativeMethod::kNgram) {
     drafts = std::make_unique<NgramDraftSource>();
+  } else if (options_.speculative == SpeculativeMethod::kDraftModel) {
+    QUIRE_ASSIGN_OR_RETURN(drafts, DraftModelSource::Create(*runner_, options_));
   }
   scheduler_ = std::make_unique<Scheduler>(config, *cache_, std::move(drafts));
   return OkStatus();

@@ -16,7 +16,8 @@ namespace quire {
 // Where the drafts of speculative decoding come from. Answers are the same with each.
 enum class SpeculativeMethod : uint8_t {
   kOff,
-  kNgram,  // what followed the last tokens earlier in the request (NgramDraftSource)
+  kNgram,       // what followed the last tokens earlier in the request (NgramDraftSource)
+  kDraftModel,  // a smaller model's likeliest tokens (DraftModelSource)
 };
 
 // Zeros and unset values marked "by device" become what ResolveOptions says.
@@ -53,6 +54,7 @@ struct EngineOptions {
   int32_t max_waiting = 1024;     // requests in the queue
   QueuePolicy queue_policy = QueuePolicy::kArrival;
   SpeculativeMethod speculative = SpeculativeMethod::kOff;
+  std::string draft_model_path;  // for kDraftModel: a GGUF file with the model's vocabulary
   // A step is formed while another runs. Answers are the same. Empty = where the device works
   // beside the host, which the CPU does not.
   std::optional<bool> overlap;

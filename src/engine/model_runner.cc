@@ -31,15 +31,29 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(std::shared_ptr<const G
                  opened.reason));
   runner->device_ = std::move(opened.device);
   QUIRE_ASSIGN_OR_RETURN(runner->stream_, runner->device_->CreateStream());
-  runner->workspace_ = std::make_unique<Workspace>(*runner->device_);
-  runner->inputs_ = std::make_unique<StepInputs>(*runner->stream_);
-  runner->options_ = ResolveOptions(*runner->device_, options);
-  QUIRE_ASSIGN_OR_RETURN(runner->model_,
-                         LoadModel(runner->context(), std::move(file),
-                                   LoadOptionsFor(*runner->device_, runner->options_)));
-  QUIRE_ASSIGN_OR_RETURN(runner->max_context_, ContextLimit(runner->config(), options.max_context));
-  QUIRE_RETURN_IF_ERROR(runner->CreateKv());
+  runner->workspace_ = std::make_shared<Workspace>(*runner->device_);
+  QUIRE_RETURN_IF_ERROR(runner->Load(std::move(file), options));
   return runner;
+}
+
+Result<std::unique_ptr<ModelRunner>> ModelRunner::CreateBeside(const ModelRunner& other,
+                                                               std::shared_ptr<const GgufFile> file,
+                                                               const EngineOptions& options) {
+  std::unique_ptr<ModelRunner> runner(new ModelRunner());
+  runner->device_ = other.device_;
+  runner->stream_ = other.stream_;
+  runner->workspace_ = other.workspace_;
+  QUIRE_RETURN_IF_ERROR(runner->Load(std::move(file), options));
+  return runner;
+}
+
+Status ModelRunner::Load(std::shared_ptr<const GgufFile> file, const EngineOptions& options) {
+  inputs_ = std::make_unique<StepInputs>(*stream_);
+  options_ = ResolveOptions(*device_, options);
+  QUIRE_ASSIGN_OR_RETURN(model_,
+                         LoadModel(context(), std::move(file), LoadOptionsFor(*device_, options_)));
+  QUIRE_ASSIGN_OR_RETURN(max_context_, ContextLimit(config(), options.max_context));
+  return CreateKv();
 }
 
 KvLayout KvLayoutOf(const ModelConfig& config, const EngineOptions& options) {

@@ -28,6 +28,10 @@ class ModelRunner {
   // that does not fit, or that holds less than one page, saying how much would).
   static Result<std::unique_ptr<ModelRunner>> Create(std::shared_ptr<const GgufFile> file,
                                                      const EngineOptions& options);
+  // The same on the device and stream of `other`, which is not to run at the same time.
+  static Result<std::unique_ptr<ModelRunner>> CreateBeside(const ModelRunner& other,
+                                                           std::shared_ptr<const GgufFile> file,
+                                                           const EngineOptions& options);
 
   const ModelConfig& config() const { return model_->config(); }
   int32_t max_context() const { return max_context_; }
@@ -57,15 +61,16 @@ class ModelRunner {
 
  private:
   ModelRunner() = default;
+  Status Load(std::shared_ptr<const GgufFile> file, const EngineOptions& options);
   Status CreateKv();
   Status ReserveLogits(int64_t rows);
   Status Enqueue(const BatchViews& views, const TensorView& logits);
 
   EngineOptions options_;  // resolved
   int32_t max_context_ = 0;
-  std::unique_ptr<Device> device_;
-  std::unique_ptr<Stream> stream_;
-  std::unique_ptr<Workspace> workspace_;
+  std::shared_ptr<Device> device_;
+  std::shared_ptr<Stream> stream_;
+  std::shared_ptr<Workspace> workspace_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<AttentionBackend> attention_;
   std::optional<KvStorage> kv_;

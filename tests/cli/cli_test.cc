@@ -113,6 +113,16 @@ TEST(Cli, UnknownAttentionBackendListsTheKnown) {
   EXPECT_THAT(outcome.output, HasSubstr("paged_cpu"));
 }
 
+TEST(Cli, ADraftModelMustBeGivenAndFit) {
+  const std::string arguments = "generate --speculative draft --model " + Model();
+  const Outcome missing = Quire(arguments + " hello");
+  EXPECT_EQ(missing.exit_code, 1);
+  EXPECT_THAT(missing.output, HasSubstr("--draft-model"));
+  const Outcome other = Quire(arguments + " --draft-model " + QUIRE_GEMMA3_GGUF + " hello");
+  EXPECT_EQ(other.exit_code, 1);
+  EXPECT_THAT(other.output, HasSubstr("vocabulary of 262144 tokens, the model one of 49152"));
+}
+
 TEST(Cli, InspectShowsTensorsAndKvBytes) {
   const Outcome outcome = Quire("inspect " + Model());
   EXPECT_EQ(outcome.exit_code, 0);

@@ -77,6 +77,30 @@ TEST(Exactness, Gemma3Plans) {
   RunPlans(QUIRE_GEMMA3_GGUF, DType::kF16, kPlansPerModel, 2);
 }
 
+// The model drafts for itself, so that most drafts are right.
+TEST(Exactness, SmolLm2DraftModelPlans) {
+  std::mt19937_64 random(TestSeed() + 5);
+  const Workload workload(QUIRE_SMOLLM2_GGUF, DType::kF16, 12, random);
+  uint64_t drafted = 0;
+  uint64_t accepted = 0;
+  for (int i = 0; i < 8; ++i) {
+    ExactnessPlan plan = workload.DrawPlan(random);
+    plan.speculative = SpeculativeMethod::kDraftModel;
+    SCOPED_TRACE(StrCat("plan ", i, ": ", Describe(plan)));
+    const Workload::Served served = workload.Serve(plan);
+    for (size_t r = 0; r < plan.arrivals.size(); ++r) {
+      ASSERT_NO_FATAL_FAILURE(ExpectPrefixOf(
+          served.traces[r], workload.Alone(plan.arrivals[r].request), plan.arrivals[r]));
+    }
+    drafted += served.drafted_tokens;
+    accepted += served.accepted_tokens;
+  }
+  std::printf("%llu of %llu drafts right\n", static_cast<unsigned long long>(accepted),
+              static_cast<unsigned long long>(drafted));
+  EXPECT_GT(drafted, 0u) << "nothing was drafted: the plans test too little";
+  EXPECT_GT(2 * accepted, drafted) << "a model that drafts for itself is mostly right";
+}
+
 // Requests that arrive at once, in a pool that holds no more than the largest of them: a tenth of
 // what all need together. Those that end early go first; then come many that grow, of which the
 // forecast now expects too little, so that they must give way to each other.

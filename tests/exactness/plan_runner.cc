@@ -65,6 +65,9 @@ EngineOptions OptionsOf(const ExactnessPlan& plan, const std::string& model_path
     options.disk_cache_folder = testing::TempDir();
   }
   options.speculative = plan.speculative;
+  if (plan.speculative == SpeculativeMethod::kDraftModel) {
+    options.draft_model_path = model_path;
+  }
   options.queue_policy = plan.queue_policy;
   options.overlap = plan.overlap;
   return options;
@@ -96,7 +99,7 @@ std::string Describe(const ExactnessPlan& plan) {
       "page ", plan.page_size, ", threads ", plan.threads, ", chunk ", plan.max_prefill_chunk,
       ", budget ", plan.step_token_budget, ", running ", plan.max_running, ", kv tokens ",
       plan.kv_tokens, ", prefix cache ", plan.prefix_cache, ", tiers ", plan.tiers, ", salted ",
-      plan.salted, ", speculative ", plan.speculative == SpeculativeMethod::kNgram, ", policy ",
+      plan.salted, ", speculative ", static_cast<int>(plan.speculative), ", policy ",
       static_cast<int>(plan.queue_policy), ", overlap ", plan.overlap, ", requests");
   for (const ExactnessPlan::Arrival& arrival : plan.arrivals) {
     text += StrCat(" ", arrival.request, "@", arrival.step);
