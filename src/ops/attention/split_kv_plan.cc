@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <tuple>
 
 namespace quire::ops::attention {
 
@@ -116,8 +117,9 @@ SplitKvPlan PlanSplitKv(const SplitKvShape& shape) {
     AddPieces(tile, size, plan);
   });
   // Long pieces first: no multiprocessor starts one when the others end.
-  std::ranges::stable_sort(plan.work, std::greater(), [](const SplitKvWork& work) {
-    return work.chunk_end - work.chunk_begin;
+  std::ranges::sort(plan.work, std::less(), [](const SplitKvWork& work) {
+    return std::tuple(work.chunk_begin - work.chunk_end, work.sequence, work.tile,
+                      work.chunk_begin);
   });
   return plan;
 }
