@@ -11,6 +11,8 @@
 #include "ops/layer_norm/layer_norm.h"
 #include "ops/rms_norm/rms_norm.h"
 #include "ops/rope/rope.h"
+#include "ops/rope_table/rope_table.h"
+#include "ops/soft_cap/soft_cap.h"
 
 namespace quire::python {
 
@@ -84,6 +86,24 @@ Args:
 
 Returns:
     [R, D] of x's type.)";
+
+constexpr const char* kRopeTableDoc =
+    R"(Cosines and sines of positions[t] * inverse_frequency[i], a product in float32.
+
+Args:
+    positions: int32 [T].
+    inverse_frequency: float32 [r / 2].
+    scale: multiplies cos and sin.
+
+Returns:
+    float32 [T, r / 2, 2].)";
+
+constexpr const char* kSoftCapDoc =
+    R"(x = cap * tanh(x / cap), in place.
+
+Args:
+    x: float32 [R, V]; changed.
+    cap: positive.)";
 
 nb::object RmsNorm(nb::handle x, nb::handle weight, float epsilon, nb::handle residual,
                    float weight_offset, nb::handle out, const std::string& implementation,
@@ -179,6 +199,26 @@ nb::object GatherLastRows(nb::handle x, nb::handle rows, nb::handle query_start,
   return arrays.TakeOutput();
 }
 
+nb::object RopeTable(nb::handle positions, nb::handle inverse_frequency, float scale,
+                     nb::handle out, const std::string& implementation, Context& context) {
+  Arrays arrays;
+  ops::rope_table::Args args;
+  args.positions = arrays.View("positions", positions);
+  args.inverse_frequency = arrays.View("inverse_frequency", inverse_frequency);
+  args.out = arrays.Output(
+      "out", out, DType::kF32,
+      {args.positions.shape().elements(), args.inverse_frequency.shape().elements(), 2});
+  args.scale = scale;
+  ThrowIfError(ops::rope_table::Run(context.For(implementation), args));
+  return arrays.TakeOutput();
+}
+
+void SoftCap(nb::handle x, float cap, const std::string& implementation, Context& context) {
+  Arrays arrays;
+  ThrowIfError(
+      ops::soft_cap::Run(context.For(implementation), {.x = arrays.View("x", x), .cap = cap}));
+}
+
 }  // namespace
 
 void BindRowOperators(nb::module_& module) {
@@ -203,6 +243,11 @@ void BindRowOperators(nb::module_& module) {
   module.def("gather_last_rows", GatherLastRows, nb::arg("x"), nb::arg("rows") = none,
              nb::kw_only(), nb::arg("query_start") = none, nb::arg("out") = none,
              nb::arg("implementation") = "", nb::arg("context"), kGatherLastRowsDoc);
+  module.def("rope_table", RopeTable, nb::arg("positions"), nb::arg("inverse_frequency"),
+             nb::kw_only(), nb::arg("scale") = 1.0f, nb::arg("out") = none,
+             nb::arg("implementation") = "", nb::arg("context"), kRopeTableDoc);
+  module.def("soft_cap", SoftCap, nb::arg("x"), nb::arg("cap"), nb::kw_only(),
+             nb::arg("implementation") = "", nb::arg("context"), kSoftCapDoc);
 }
 
 }  // namespace quire::python

@@ -103,6 +103,17 @@ class RowOperators(unittest.TestCase):
         expected = np.concatenate([first * np.cos(angle) - second * np.sin(angle),
                                    second * np.cos(angle) + first * np.sin(angle)], -1)
         np.testing.assert_allclose(ops.rope(x, positions, frequency), expected, 1e-5, 1e-5)
+        table = ops.rope_table(positions, frequency, scale=2.0)
+        np.testing.assert_allclose(table[..., 0], 2 * np.cos(angle[:, 0]), 1e-5, 1e-5)
+        np.testing.assert_allclose(table[..., 1], 2 * np.sin(angle[:, 0]), 1e-5, 1e-5)
+
+    def test_soft_cap(self):
+        x = 50 * normal(2, 5)
+        expected = 30 * np.tanh(x.astype(np.float64) / 30)
+        ops.soft_cap(x, 30.0)
+        np.testing.assert_allclose(x, expected, 1e-5, 1e-5)
+        with self.assertRaisesRegex(ValueError, "cap"):
+            ops.soft_cap(x, 0.0)
 
     def test_activation_embedding_and_gather(self):
         x = normal(3, 12)
