@@ -1,5 +1,5 @@
-# Where the CUDA toolkit and FlashInfer's headers are: tests that build the command with all CUDA code,
-# for every architecture, in a folder of their own, and run what needs no GPU.
+# Where the CUDA toolkit and FlashInfer's headers are: tests that build the command with all CUDA
+# code, for every architecture, in a folder of their own, and run what needs no GPU.
 function(quire_add_cuda_check)
   find_program(QUIRE_NVCC nvcc PATHS /usr/local/cuda/bin)
   if(cuda IN_LIST QUIRE_PLATFORMS OR QUIRE_SANITIZE OR NOT QUIRE_NVCC
@@ -25,7 +25,8 @@ function(quire_add_cuda_check)
 
   set_tests_properties(cuda.configure cuda.build cuda.platform cuda.docs cuda.device_auto
     cuda.device_missing PROPERTIES LABELS cuda FIXTURES_REQUIRED cuda_built)
-  set_tests_properties(cuda.configure PROPERTIES FIXTURES_REQUIRED "" FIXTURES_SETUP cuda_configured)
+  set_tests_properties(cuda.configure PROPERTIES
+    FIXTURES_REQUIRED "" FIXTURES_SETUP cuda_configured)
   set_tests_properties(cuda.build PROPERTIES TIMEOUT 2400 COST 1000 PROCESSORS 2
     FIXTURES_REQUIRED cuda_configured FIXTURES_SETUP cuda_built)
   set_tests_properties(cuda.device_missing PROPERTIES

@@ -1,8 +1,10 @@
 #include "engine/draft_model_source.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/log.h"
+#include "kv_cache/batch_builder.h"
 #include "ops/topk_topp_sampling/topk_topp_sampling.h"
 
 namespace quire {
@@ -129,31 +131,11 @@ Status DraftModelSource::Advance(std::vector<Guess>& guesses) {
 }
 
 Batch DraftModelSource::BatchOf(std::span<const Guess> guesses) const {
-  Batch batch;
-  batch.query_start.push_back(0);
+  BatchBuilder batch(guesses.size(), guesses.size());
   for (const Guess& guess : guesses) {
-    const PageTable& table = cache_.Table(guess.sequence->kv);
-    const auto first = static_cast<int32_t>(guess.sequence->tokens.size());
-    for (size_t i = 0; i < guess.rows.size(); ++i) {
-      const int32_t position = first + static_cast<int32_t>(i);
-      batch.tokens.push_back(guess.rows[i]);
-      batch.positions.push_back(position);
-      batch.slot_mapping.push_back(table.SlotOf(position));
-    }
-    batch.query_start.push_back(batch.num_tokens());
-    batch.kv_length.push_back(table.length());
-    batch.max_pages = std::max(batch.max_pages, static_cast<int32_t>(table.pages().size()));
-    if (guess.draws) {
-      batch.logit_rows.push_back(batch.num_tokens() - 1);
-    }
+    batch.Add(guess.rows, cache_.Table(guess.sequence->kv), guess.draws ? 1 : 0);
   }
-  for (const Guess& guess : guesses) {
-    const std::vector<int32_t>& pages = cache_.Table(guess.sequence->kv).pages();
-    batch.page_table.insert(batch.page_table.end(), pages.begin(), pages.end());
-    batch.page_table.resize(
-        batch.page_table.size() + static_cast<size_t>(batch.max_pages) - pages.size(), -1);
-  }
-  return batch;
+  return std::move(batch).Finish();
 }
 
 void DraftModelSource::GiveUp(Sequence& sequence) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "kv_cache/batch_builder.h"
 #include "kv_cache/page_table.h"
 #include "scheduler/request.h"
 #include "scheduler/step.h"
@@ -24,7 +25,7 @@ class StepBuilder {
 
  private:
   Step step_;
-  std::vector<const PageTable*> tables_;
+  BatchBuilder batch_;
 };
 
 }  // namespace quire
