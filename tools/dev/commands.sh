@@ -103,8 +103,9 @@ help_build() {
 usage: ./dev build [PRESET]
 
 Installs what is missing and builds the quire binary of a CMake preset (cpu-release if none is
-named; cpu-debug, cpu-asan, cpu-tsan, and with the CUDA toolkit cuda-release and cuda-debug) in
-build/PRESET. Progress goes to stderr; the last line, on stdout, is the path of the binary.
+named; cpu-debug, cpu-asan, cpu-tsan, and with the CUDA toolkit cuda-release, cuda-debug and, for
+Hopper and Blackwell, cuda-all) in build/PRESET. Progress goes to stderr; the last line, on stdout,
+is the path of the binary.
 TEXT
 }
 command_build() {
