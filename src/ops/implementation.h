@@ -19,6 +19,9 @@ struct OpContext {
   // The implementation to run, by name; empty for the best that accepts the problem. A name that an
   // operator does not have is an error of that operator; on the CPU every operator has "reference".
   std::string_view implementation = {};
+  // Whether what is computed for a row must not depend, bit for bit, on the rows beside it or on
+  // their number. On the CPU it never does.
+  bool batch_invariant = false;
 };
 
 template <typename Args>

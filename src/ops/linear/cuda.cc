@@ -3,6 +3,8 @@
 
 #include "ops/linear/cuda_blaslt.h"
 #include "ops/linear/cuda_expand.h"
+#include "ops/linear/cuda_fp32.h"
+#include "ops/linear/cuda_many_rows.h"
 #include "ops/linear/cuda_skinny.h"
 #include "ops/linear/cuda_weight.h"
 #include "ops/linear/packing.h"
@@ -66,37 +68,48 @@ const float* BiasOf(const Args& args, int64_t feature) {
   return args.bias.defined() ? args.bias.as<const float>() + feature : nullptr;
 }
 
-// Codes are small integers there and products with bf16 exact, so it loses nothing where x has the
-// right type.
-bool AcceptsSkinny(const OpContext&, const Args& args) {
+// Whether tensor cores take the codes of `segment` as they are. Codes are small integers there and
+// products with bf16 exact, so it loses nothing where x has the right type.
+bool MultipliesCodes(const Args& args, const DeviceSegment& segment) {
+  return segment.kind != DeviceKind::kF32 && (WeightOf(args).mode() != ActivationMode::kFp32 ||
+                                              args.x.dtype() == ProductType(segment.kind));
+}
+
+// Sums of dense weights have another order there than with more rows.
+bool AcceptsSkinny(const OpContext& context, const Args& args) {
   if (!IsReadable(args) || args.x.dim(0) > kMaxSkinnyRows) {
     return false;
   }
-  const DeviceWeight& weight = WeightOf(args);
-  return std::all_of(weight.segments().begin(), weight.segments().end(), [&](const auto& segment) {
-    return segment.kind != DeviceKind::kF32 &&
-           (weight.mode() != ActivationMode::kFp32 || args.x.dtype() == ProductType(segment.kind));
+  const std::vector<DeviceSegment>& segments = WeightOf(args).segments();
+  return std::all_of(segments.begin(), segments.end(), [&](const auto& segment) {
+    return MultipliesCodes(args, segment) && !(context.batch_invariant && IsDense(segment.kind));
   });
+}
+
+// All rows of `args` with one segment.
+Result<SkinnyProduct> ProductOf(const OpContext& context, const Args& args,
+                                const DeviceSegment& segment) {
+  const int64_t k = WeightOf(args).k();
+  const TensorView out =
+      args.out.Columns(segment.first_feature, segment.first_feature + segment.features);
+  const int64_t columns = segment.spans * SpanOf(segment.kind);
+  QUIRE_ASSIGN_OR_RETURN(const TensorView x, AlignedRows(context, args, ProductType(segment.kind),
+                                                         columns, k == columns));
+  return SkinnyProduct{.x = x.data(),
+                       .x_stride = x.stride(0),
+                       .m = static_cast<int>(args.x.dim(0)),
+                       .weight = segment,
+                       .bias = BiasOf(args, segment.first_feature),
+                       .out = out.data(),
+                       .out_stride = out.stride(0),
+                       .out_type = out.dtype(),
+                       .accumulate = args.accumulate};
 }
 
 Status RunSkinnyRows(const OpContext& context, const Args& args) {
   const Workspace::Scope scope(context.workspace);
-  const DeviceWeight& weight = WeightOf(args);
-  for (const DeviceSegment& segment : weight.segments()) {
-    const TensorView out =
-        args.out.Columns(segment.first_feature, segment.first_feature + segment.features);
-    SkinnyProduct product = {.m = static_cast<int>(args.x.dim(0)),
-                             .weight = segment,
-                             .bias = BiasOf(args, segment.first_feature),
-                             .out = out.data(),
-                             .out_stride = out.stride(0),
-                             .out_type = out.dtype(),
-                             .accumulate = args.accumulate};
-    const int64_t columns = segment.spans * SpanOf(segment.kind);
-    QUIRE_ASSIGN_OR_RETURN(const TensorView x, AlignedRows(context, args, ProductType(segment.kind),
-                                                           columns, weight.k() == columns));
-    product.x = x.data();
-    product.x_stride = x.stride(0);
+  for (const DeviceSegment& segment : WeightOf(args).segments()) {
+    QUIRE_ASSIGN_OR_RETURN(const SkinnyProduct product, ProductOf(context, args, segment));
     QUIRE_RETURN_IF_ERROR(
         CudaStatus(RunSkinny(product, ShapeOf(segment), AsCudaStream(context.stream).handle()),
                    "linear: SkinnyKernel"));
@@ -132,24 +145,52 @@ Result<const void*> PlainRows(const OpContext& context, const DeviceSegment& seg
   return out;
 }
 
-// Whether the library can write the columns of `segment` itself.
-bool StoresDirectly(const Args& args, const DeviceSegment& segment, DType type) {
+// How the sums of a product are made.
+enum class SumOrder : uint8_t {
+  kFastest,  // by the library, as it likes
+  kChain,    // by the library or not, in the order of cuda_chain.h
+  kFp32,     // in that of cuda_fp32.h
+};
+
+// Whether a product can be written to the columns of `segment`. What the library adds to, it rounds
+// in between.
+bool StoresDirectly(const Args& args, const DeviceSegment& segment, DType type, SumOrder order) {
   const DType out = args.out.dtype();
-  return !args.bias.defined() && (out == DType::kF32 || out == type) &&
+  return !args.bias.defined() && !(args.accumulate && order == SumOrder::kChain) &&
+         (out == DType::kF32 || out == type) &&
          IsAligned(args.out.Columns(segment.first_feature, args.out.dim(1)));
+}
+
+Status Multiply(const OpContext& context, const Matmul& matmul, SumOrder order) {
+  CudaStream& stream = AsCudaStream(context.stream);
+  if (order == SumOrder::kFp32) {
+    return CudaStatus(RunFp32({.m = matmul.m,
+                               .n = matmul.n,
+                               .k = matmul.k,
+                               .x = static_cast<const float*>(matmul.x),
+                               .x_stride = matmul.x_stride,
+                               .w = static_cast<const float*>(matmul.w),
+                               .w_stride = matmul.w_stride,
+                               .out = static_cast<float*>(matmul.result),
+                               .out_stride = matmul.result_stride,
+                               .accumulate = matmul.accumulate},
+                              stream.handle()),
+                      "linear: Fp32Kernel");
+  }
+  QUIRE_ASSIGN_OR_RETURN(BlasLt* const blas, stream.device().Library<BlasLt>());
+  auto* scratch = context.workspace.Allocate<uint8_t>(BlasLt::kWorkspaceBytes);
+  return blas->Multiply(matmul, scratch, stream.handle());
 }
 
 // The output features [begin, end) of args, which are rows of `segment`; x has the product's type.
 Status MultiplyRows(const OpContext& context, const Args& args, const TensorView& x,
-                    const DeviceSegment& segment, int64_t begin, int64_t end) {
+                    const DeviceSegment& segment, int64_t begin, int64_t end, SumOrder order) {
   const Workspace::Scope scope(context.workspace);
-  CudaStream& stream = AsCudaStream(context.stream);
-  QUIRE_ASSIGN_OR_RETURN(BlasLt* const blas, stream.device().Library<BlasLt>());
   const int64_t first = begin - segment.first_feature;
   QUIRE_ASSIGN_OR_RETURN(const void* const w,
                          PlainRows(context, segment, first, end - begin, x.dtype()));
   const TensorView out = args.out.Columns(begin, end);
-  const bool direct = StoresDirectly(args, segment, x.dtype());
+  const bool direct = StoresDirectly(args, segment, x.dtype(), order);
   TensorView result = out;
   if (!direct) {
     result =
@@ -167,9 +208,9 @@ Status MultiplyRows(const OpContext& context, const Args& args, const TensorView
                          .w_stride = segment.spans * SpanOf(segment.kind),
                          .result = result.data(),
                          .result_stride = result.stride(0),
-                         .accumulate = direct && args.accumulate};
-  auto* scratch = context.workspace.Allocate<uint8_t>(BlasLt::kWorkspaceBytes);
-  QUIRE_RETURN_IF_ERROR(blas->Multiply(matmul, scratch, stream.handle()));
+                         .accumulate = direct && args.accumulate,
+                         .chain = order == SumOrder::kChain};
+  QUIRE_RETURN_IF_ERROR(Multiply(context, matmul, order));
   if (direct) {
     return OkStatus();
   }
@@ -181,12 +222,12 @@ Status MultiplyRows(const OpContext& context, const Args& args, const TensorView
                                .out_type = out.dtype(),
                                .out_stride = out.stride(0),
                                .accumulate = args.accumulate},
-                              stream.handle()),
+                              AsCudaStream(context.stream).handle()),
                     "linear: StoreSums");
 }
 
 // Output features of one product: expanded rows, and sums that are not stored directly, stay small.
-int64_t FeaturesAtOnce(const Args& args, const DeviceSegment& segment, DType type) {
+int64_t FeaturesAtOnce(const Args& args, const DeviceSegment& segment, DType type, SumOrder order) {
   constexpr int64_t kExpandedBytes = int64_t{32} << 20;
   constexpr int64_t kSumBytes = int64_t{256} << 20;
   constexpr int64_t kTile = 256;
@@ -195,10 +236,27 @@ int64_t FeaturesAtOnce(const Args& args, const DeviceSegment& segment, DType typ
     features =
         std::min(features, kExpandedBytes / BytesOf(type, segment.spans * SpanOf(segment.kind)));
   }
-  if (!StoresDirectly(args, segment, type)) {
+  if (!StoresDirectly(args, segment, type, order)) {
     features = std::min(features, kSumBytes / (4 * args.x.dim(0)));
   }
   return std::max(kTile, features / kTile * kTile);
+}
+
+// The features of `segment`, some at once. `x` is args.x in the type of the segment before, or
+// undefined; it becomes that of `type`.
+Status MultiplySegment(const OpContext& context, const Args& args, const DeviceSegment& segment,
+                       DType type, SumOrder order, TensorView& x) {
+  if (!x.defined() || x.dtype() != type) {
+    const int64_t k_padded = (args.weight->k() + 7) / 8 * 8;
+    QUIRE_ASSIGN_OR_RETURN(x, AlignedRows(context, args, type, k_padded, true));
+  }
+  const int64_t end = segment.first_feature + segment.features;
+  const int64_t step = FeaturesAtOnce(args, segment, type, order);
+  for (int64_t begin = segment.first_feature; begin < end; begin += step) {
+    QUIRE_RETURN_IF_ERROR(
+        MultiplyRows(context, args, x, segment, begin, std::min(end, begin + step), order));
+  }
+  return OkStatus();
 }
 
 Status RunMatmul(const OpContext& context, const Args& args) {
@@ -209,16 +267,39 @@ Status RunMatmul(const OpContext& context, const Args& args) {
     const DType own = ProductType(segment.kind);
     const bool exact =
         weight.mode() == ActivationMode::kFp32 && !(IsDense(segment.kind) && args.x.dtype() == own);
-    const DType type = exact ? DType::kF32 : own;
-    if (!x.defined() || x.dtype() != type) {
-      QUIRE_ASSIGN_OR_RETURN(x, AlignedRows(context, args, type, (weight.k() + 7) / 8 * 8, true));
+    QUIRE_RETURN_IF_ERROR(
+        MultiplySegment(context, args, segment, exact ? DType::kF32 : own, SumOrder::kFastest, x));
+  }
+  return OkStatus();
+}
+
+// A segment with codes.
+Status RunManyRowsSegment(const OpContext& context, const Args& args,
+                          const DeviceSegment& segment) {
+  const Workspace::Scope scope(context.workspace);
+  QUIRE_ASSIGN_OR_RETURN(const SkinnyProduct product, ProductOf(context, args, segment));
+  const cudaStream_t stream = AsCudaStream(context.stream).handle();
+  const int k_warps = ShapeOf(segment).k_warps;
+  const int compute_units = context.stream.device().properties().compute_units;
+  const int blocks = BlocksOfTile(segment, product.m, k_warps, compute_units);
+  const int64_t floats = blocks > 1 ? blocks * int64_t{product.m} * segment.features : 0;
+  auto* scratch = context.workspace.Allocate<float>(static_cast<size_t>(floats));
+  return CudaStatus(RunManyRows(product, k_warps, blocks, scratch, stream),
+                    "linear: ManyRowsKernel");
+}
+
+Status RunFixedOrderRows(const OpContext& context, const Args& args) {
+  const Workspace::Scope scope(context.workspace);
+  TensorView x;
+  for (const DeviceSegment& segment : WeightOf(args).segments()) {
+    const bool exact = !MultipliesCodes(args, segment);
+    if (!exact && !IsDense(segment.kind)) {
+      QUIRE_RETURN_IF_ERROR(RunManyRowsSegment(context, args, segment));
+      continue;
     }
-    const int64_t end = segment.first_feature + segment.features;
-    const int64_t step = FeaturesAtOnce(args, segment, type);
-    for (int64_t begin = segment.first_feature; begin < end; begin += step) {
-      QUIRE_RETURN_IF_ERROR(
-          MultiplyRows(context, args, x, segment, begin, std::min(end, begin + step)));
-    }
+    QUIRE_RETURN_IF_ERROR(MultiplySegment(context, args, segment,
+                                          exact ? DType::kF32 : ProductType(segment.kind),
+                                          exact ? SumOrder::kFp32 : SumOrder::kChain, x));
   }
   return OkStatus();
 }
@@ -231,8 +312,13 @@ constexpr std::string_view kTypes =
 Implementations CudaImplementations() {
   return {
       {"few_rows", AcceptsSkinny, RunSkinnyRows, kTypes},
-      {"matmul", [](const OpContext&, const Args& args) { return IsReadable(args); }, RunMatmul,
-       kTypes},
+      {"matmul",
+       [](const OpContext& context, const Args& args) {
+         return IsReadable(args) && !context.batch_invariant;
+       },
+       RunMatmul, kTypes},
+      {"fixed_order", [](const OpContext&, const Args& args) { return IsReadable(args); },
+       RunFixedOrderRows, kTypes},
   };
 }
 

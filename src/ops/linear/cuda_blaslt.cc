@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "ops/linear/cuda_chain.h"
 #include "platform/cuda/cuda_error.h"
 #include "platform/device.h"
 
@@ -18,9 +19,37 @@ namespace {
 constexpr const char* kLibrary = "libcublasLt.so.13";
 constexpr int kCandidates = 8;
 constexpr int kRuns = 3;
+constexpr int64_t kRowsCompared = 64;  // with RunChain()
+// For fewer rows most algorithms that are proposed cut K; those for so many serve them too.
+constexpr int64_t kChainRows = 128;
 
 cudaDataType_t TypeOf(DType type) {
   return type == DType::kF16 ? CUDA_R_16F : type == DType::kBF16 ? CUDA_R_16BF : CUDA_R_32F;
+}
+
+ChainProduct ChainOf(const Matmul& matmul) {
+  return {.in = matmul.in,
+          .out_type = matmul.out,
+          .m = matmul.m,
+          .n = matmul.n,
+          .k = matmul.k,
+          .x = matmul.x,
+          .x_stride = matmul.x_stride,
+          .w = matmul.w,
+          .w_stride = matmul.w_stride,
+          .out = matmul.result,
+          .out_stride = matmul.result_stride};
+}
+
+// Whether matmul.result has the bits of RunChain(). Waits for the stream.
+bool IsChain(const Matmul& matmul, int* differences, cudaStream_t stream) {
+  ChainProduct chain = ChainOf(matmul);
+  chain.m = std::min(matmul.m, kRowsCompared);
+  int found = 1;
+  return CompareWithChain(chain, differences, stream) == cudaSuccess &&
+         cudaMemcpyAsync(&found, differences, sizeof(found), cudaMemcpyDeviceToHost, stream) ==
+             cudaSuccess &&
+         cudaStreamSynchronize(stream) == cudaSuccess && found == 0;
 }
 
 // Sets *function to the library's `name`.
@@ -118,8 +147,9 @@ class BlasLt::Operation {
                       out_, matmul.result, out_, &algorithm, workspace, kWorkspaceBytes, stream);
   }
 
-  // The library's proposals, best first.
-  std::vector<cublasLtMatmulHeuristicResult_t> Candidates(cublasLtHandle_t handle) const {
+  // The library's proposals, best first; for a chain none that cuts K.
+  std::vector<cublasLtMatmulHeuristicResult_t> Candidates(cublasLtHandle_t handle,
+                                                          bool chain) const {
     std::vector<cublasLtMatmulHeuristicResult_t> results(kCandidates);
     cublasLtMatmulPreference_t preference = nullptr;
     if (lt_.create_preference(&preference) != CUBLAS_STATUS_SUCCESS) {
@@ -129,6 +159,9 @@ class BlasLt::Operation {
       lt_.set_preference(preference, attribute, &value, sizeof(value));
     };
     set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{kWorkspaceBytes});
+    if (chain) {
+      set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, uint32_t{CUBLASLT_REDUCTION_SCHEME_NONE});
+    }
     for (const auto attribute :
          {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
           CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
@@ -191,67 +224,90 @@ Status BlasLt::Multiply(const Matmul& matmul, void* workspace, cudaStream_t stre
   const Operation operation(lt_, matmul);
   QUIRE_RETURN_IF_ERROR(StatusOf(operation.status(), "cublasLtMatmulDescCreate"));
   const auto bucket = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(matmul.m)));
-  const Key key = {matmul.in,        matmul.out,      bucket,          matmul.n,
-                   matmul.k,         matmul.x_stride, matmul.w_stride, matmul.result_stride,
-                   matmul.accumulate};
+  const Key key = {matmul.in,         matmul.out,      bucket,          matmul.n,
+                   matmul.k,          matmul.x_stride, matmul.w_stride, matmul.result_stride,
+                   matmul.accumulate, matmul.chain};
   const std::lock_guard lock(mutex_);
   if (const auto found = chosen_.find(key); found != chosen_.end()) {
-    const cublasStatus_t status = operation.Run(handle_, matmul, found->second, workspace, stream);
-    if (status == CUBLAS_STATUS_SUCCESS) {
+    if (Run(operation, matmul, found->second, workspace, stream).ok()) {
       return OkStatus();
     }
   }
   cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
   QUIRE_RETURN_IF_ERROR(
       CudaStatus(cudaStreamIsCapturing(stream, &capture), "cudaStreamIsCapturing"));
-  const std::vector<cublasLtMatmulHeuristicResult_t> candidates = operation.Candidates(handle_);
-  if (candidates.empty()) {
+  std::vector<cublasLtMatmulHeuristicResult_t> candidates =
+      operation.Candidates(handle_, matmul.chain);
+  if (matmul.chain && matmul.m < kChainRows) {
+    Matmul more = matmul;
+    more.m = kChainRows;
+    const auto others = Operation(lt_, more).Candidates(handle_, true);
+    candidates.insert(candidates.end(), others.begin(), others.end());
+  }
+  if (candidates.empty() && !matmul.chain) {
     return Unsupported("linear: cuBLASLt has no algorithm for ", matmul.m, " x ", matmul.n, " x ",
                        matmul.k, " of ", InfoOf(matmul.in).name, " to ", InfoOf(matmul.out).name);
   }
-  cublasLtMatmulAlgo_t best = candidates[0].algo;
+  Choice best;
+  if (!matmul.chain) {
+    best = candidates[0].algo;
+  }
   if (capture == cudaStreamCaptureStatusNone) {
     QUIRE_ASSIGN_OR_RETURN(best, Fastest(operation, matmul, candidates, workspace, stream));
     chosen_[key] = best;
   }
-  return StatusOf(operation.Run(handle_, matmul, best, workspace, stream), "cublasLtMatmul");
+  return Run(operation, matmul, best, workspace, stream);
 }
 
-Result<cublasLtMatmulAlgo_t> BlasLt::Fastest(
+Status BlasLt::Run(const Operation& operation, const Matmul& matmul, const Choice& choice,
+                   void* workspace, cudaStream_t stream) const {
+  return choice ? StatusOf(operation.Run(handle_, matmul, *choice, workspace, stream),
+                           "cublasLtMatmul")
+                : CudaStatus(RunChain(ChainOf(matmul), stream), "linear: ChainKernel");
+}
+
+Result<BlasLt::Choice> BlasLt::Fastest(
     const Operation& operation, const Matmul& matmul,
     const std::vector<cublasLtMatmulHeuristicResult_t>& candidates, void* workspace,
     cudaStream_t stream) {
   // Products of few rows wait for their weights, which must not come from a cache that a model's
   // next layer does not have.
   constexpr size_t kFlushBytes = size_t{128} << 20;
-  const size_t out_bytes =
-      static_cast<size_t>(BytesOf(matmul.out, matmul.m * matmul.result_stride));
+  const size_t bytes =
+      kFlushBytes + static_cast<size_t>(BytesOf(matmul.out, matmul.m * matmul.result_stride));
   void* scratch = nullptr;
-  QUIRE_RETURN_IF_ERROR(CudaStatus(cudaMalloc(&scratch, kFlushBytes + out_bytes), "cudaMalloc"));
-  const Buffer owner(scratch, kFlushBytes + out_bytes, {},
-                     [](void* data, size_t) { cudaFree(data); });
+  QUIRE_RETURN_IF_ERROR(CudaStatus(cudaMalloc(&scratch, bytes), "cudaMalloc"));
+  const Buffer owner(scratch, bytes, {}, [](void* data, size_t) { cudaFree(data); });
   Matmul trial = matmul;
   trial.result = static_cast<uint8_t*>(scratch) + kFlushBytes;
+  trial.accumulate = false;
   const EventPair events;
-  cublasLtMatmulAlgo_t best = candidates[0].algo;
-  float best_time = std::numeric_limits<float>::infinity();
-  for (const cublasLtMatmulHeuristicResult_t& candidate : candidates) {
-    float time = std::numeric_limits<float>::infinity();
+  const auto time = [&](const Choice& choice) {
+    float least = std::numeric_limits<float>::infinity();
     for (int run = 0; run < kRuns; ++run) {
       cudaMemsetAsync(scratch, 0, kFlushBytes, stream);
       cudaEventRecord(events.begin(), stream);
-      const bool ran =
-          operation.Run(handle_, trial, candidate.algo, workspace, stream) == CUBLAS_STATUS_SUCCESS;
+      const bool ran = Run(operation, trial, choice, workspace, stream).ok();
       cudaEventRecord(events.end(), stream);
       float elapsed = 0;
       if (!ran || cudaEventSynchronize(events.end()) != cudaSuccess ||
           cudaEventElapsedTime(&elapsed, events.begin(), events.end()) != cudaSuccess) {
-        break;
+        return std::numeric_limits<float>::infinity();
       }
-      time = std::min(time, elapsed);
+      least = std::min(least, elapsed);
     }
-    if (time < best_time) {
-      best_time = time;
+    return least;
+  };
+  Choice best;
+  float best_time = std::numeric_limits<float>::infinity();
+  if (!matmul.chain) {
+    best = candidates[0].algo;
+  }
+  for (const cublasLtMatmulHeuristicResult_t& candidate : candidates) {
+    const float candidate_time = time(candidate.algo);
+    if (candidate_time < best_time &&
+        (!matmul.chain || IsChain(trial, static_cast<int*>(scratch), stream))) {
+      best_time = candidate_time;
       best = candidate.algo;
     }
   }

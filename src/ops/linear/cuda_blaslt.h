@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <tuple>
 #include <vector>
 
@@ -32,6 +33,7 @@ struct Matmul {
   void* result = nullptr;
   int64_t result_stride = 0;
   bool accumulate = false;
+  bool chain = false;  // each sum is that of cuda_chain.h: for f16, bf16, without accumulate
 };
 
 // The functions of the library that are used.
@@ -67,28 +69,33 @@ class BlasLt {
   // Enqueues `matmul`. The first of its kind (types, extents, the power of two above m) measures
   // the algorithms that the library proposes, which waits for the device; while the stream is being
   // captured the first proposal is taken instead, and measured later. An algorithm may cut K in a
-  // way that depends on m, so that the bits of a row may depend on how many rows there are.
+  // way that depends on m, so that the bits of a row may depend on how many rows there are; not so
+  // with matmul.chain, for which an algorithm is taken only if it was seen to give the bits of
+  // RunChain(), and else that.
   Status Multiply(const Matmul& matmul, void* workspace, cudaStream_t stream);
 
  private:
-  // Types, bucket of m, n, k, strides of x, w and out, accumulate.
-  using Key = std::tuple<DType, DType, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, bool>;
+  // Types, bucket of m, n, k, strides of x, w and out, accumulate, chain.
+  using Key =
+      std::tuple<DType, DType, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, bool, bool>;
+  using Choice = std::optional<cublasLtMatmulAlgo_t>;  // none: RunChain()
   class Operation;
 
   BlasLt(void* library, const BlasLtFunctions& functions) : library_(library), lt_(functions) {}
 
   Status StatusOf(cublasStatus_t status, const char* call) const;
-  // The candidate that takes the least time. Waits for the device.
-  Result<cublasLtMatmulAlgo_t> Fastest(
-      const Operation& operation, const Matmul& matmul,
-      const std::vector<cublasLtMatmulHeuristicResult_t>& candidates, void* workspace,
-      cudaStream_t stream);
+  Status Run(const Operation& operation, const Matmul& matmul, const Choice& choice,
+             void* workspace, cudaStream_t stream) const;
+  // The candidate that takes the least time, of those that do what is asked. Waits for the device.
+  Result<Choice> Fastest(const Operation& operation, const Matmul& matmul,
+                         const std::vector<cublasLtMatmulHeuristicResult_t>& candidates,
+                         void* workspace, cudaStream_t stream);
 
   void* library_;
   BlasLtFunctions lt_;
   cublasLtHandle_t handle_ = nullptr;
   std::mutex mutex_;
-  std::map<Key, cublasLtMatmulAlgo_t> chosen_;  // guarded by mutex_
+  std::map<Key, Choice> chosen_;  // guarded by mutex_
 };
 
 }  // namespace quire::ops::linear

@@ -26,4 +26,13 @@ __device__ inline void StoreAs(float value, void* data, DType type, int64_t inde
   }
 }
 
+// `value` as StoreAs() and LoadAs() give it back.
+__device__ inline float RoundedTo(float value, DType type) {
+  switch (type) {
+    case DType::kF16: return __half2float(__float2half(value));
+    case DType::kBF16: return __bfloat162float(__float2bfloat16(value));
+    default: return value;
+  }
+}
+
 }  // namespace quire::ops::linear

@@ -91,20 +91,21 @@ template <DeviceKind kKind, int kRowTiles, int kColumnTiles>
 struct SkinnySums {
   float sum[kRowTiles][kColumnTiles][4] = {};
 
-  __device__ void AddSpan(const SpanFragment<kKind, kRowTiles>& span, const SkinnyProduct& p,
-                          const RowPointers (&rows)[kRowTiles][2], int index,
-                          const uint16_t* const (&x)[kColumnTiles]) {
+  // `x_of(column tile, group)` are the elements of x that belong to a lane's weights.
+  template <typename XOf>
+  __device__ void AddSpan(const SpanFragment<kKind, kRowTiles>& span, const DeviceSegment& w,
+                          const RowPointers (&rows)[kRowTiles][2], int index, const XOf& x_of) {
 #pragma unroll
     for (int group = 0; group < SpanOf(kKind) / 32; ++group) {
       uint4 values[kColumnTiles];
 #pragma unroll
       for (int c = 0; c < kColumnTiles; ++c) {
-        values[c] = LoadX<kKind>(x[c] + index * SpanOf(kKind) + 32 * group);
+        values[c] = x_of(c, group);
       }
       if constexpr (IsDense(kKind)) {
         AddDense(span.words, group, values);
       } else {
-        AddGroup(span, p.weight, rows, index, group, values);
+        AddGroup(span, w, rows, index, group, values);
       }
     }
   }
@@ -175,6 +176,16 @@ struct SkinnySums {
   }
 };
 
+__device__ inline void StoreSum(const SkinnyProduct& p, float sum, int64_t feature,
+                                int64_t column) {
+  sum += p.bias != nullptr ? p.bias[feature] : 0.0f;
+  const int64_t at = column * p.out_stride + feature;
+  if (p.accumulate) {
+    sum += LoadAs(p.out, p.out_type, at);
+  }
+  StoreAs(sum, p.out, p.out_type, at);
+}
+
 template <DeviceKind kKind, int kRowTiles, int kColumnTiles>
 __global__ void __launch_bounds__(32 * kSkinnyWarps, 2)
     SkinnyKernel(const __grid_constant__ SkinnyProduct p, int k_warps) {
@@ -220,7 +231,9 @@ __global__ void __launch_bounds__(32 * kSkinnyWarps, 2)
     for (int stage = 0; stage < kStages; ++stage) {
       const int span = base + stage * k_warps;
       if (span < spans) {
-        sums.AddSpan(fragments[stage], p, rows, span, x);
+        sums.AddSpan(fragments[stage], p.weight, rows, span, [&](int c, int group) {
+          return LoadX<kKind>(x[c] + span * SpanOf(kKind) + 32 * group);
+        });
       }
       if (span + kStages * k_warps < spans) {
         fragments[stage].Load(p.weight, rows, span + kStages * k_warps);
@@ -250,12 +263,7 @@ __global__ void __launch_bounds__(32 * kSkinnyWarps, 2)
     for (int w = 0; w < k_warps; ++w) {
       sum += partial[row / kTileRows * k_warps + w][row % kTileRows][column];
     }
-    sum += p.bias != nullptr ? p.bias[block_row + row] : 0.0f;
-    const int64_t at = column * p.out_stride + block_row + row;
-    if (p.accumulate) {
-      sum += LoadAs(p.out, p.out_type, at);
-    }
-    StoreAs(sum, p.out, p.out_type, at);
+    StoreSum(p, sum, block_row + row, column);
   }
 }
 

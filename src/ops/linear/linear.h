@@ -37,11 +37,14 @@ namespace quire::ops::linear {
 //   f32                fp32             fp32
 //   f16                fp32             rounded to f16, f16 products
 //   bf16               fp32             rounded to bf16, bf16 products
-//   all others         expanded, fp32   rounded to bf16; weights as they are ("few_rows") or, in
-//                                       products of more rows ("matmul"), rounded to bf16 too
-// There "few_rows" keeps the contract above: the bits of a row do not depend on the others.
-// "matmul" takes the algorithm that measured best for about as many rows, so they may depend on
-// their number.
+//   all others         expanded, fp32   rounded to bf16; weights as they are ("few_rows",
+//                                       "fixed_order") or, in products of more rows ("matmul"),
+//                                       rounded to bf16 too
+// There "few_rows" and "fixed_order" keep the contract above: the bits of a row do not depend on
+// the others. "matmul" takes the algorithm that measured best for about as many rows, so they may
+// depend on their number. Where the context is batch_invariant it declines, and "few_rows" does
+// with f16 and bf16 weights, which it adds in another order than "fixed_order"; so all numbers of
+// rows have the same bits.
 enum class ActivationMode : uint8_t { kFp32, kBlock8, kBf16 };
 
 // A weight in the layout that one implementation reads straight through. Immutable once made;

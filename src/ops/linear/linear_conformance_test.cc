@@ -136,7 +136,7 @@ DeviceRounding RoundingOf(const SourceKind& kind, ActivationMode mode,
     return {.x = kind.dtype};
   }
   const bool dense = plain && kind.dtype == DType::kBF16;
-  return {.x = DType::kBF16, .expands = !dense && implementation != "few_rows"};
+  return {.x = DType::kBF16, .expands = !dense && implementation == "matmul"};
 }
 
 double Rounded(double value, DType type) {
