@@ -44,7 +44,8 @@ class AttentionBackend {
   virtual uint64_t LaunchKey() const { return 0; }
 
   // Writes the keys and values of the step's rows into their slots, then attends. A row's result
-  // depends, bit for bit, on its query, its position and the keys and values before it alone.
+  // depends, bit for bit, on its query, its position and the keys and values before it alone; but
+  // not with kernels of libraries, which backends take only where batch_invariant is not set.
   virtual Status Run(const ops::OpContext& context, const LayerAttention& layer) = 0;
 };
 
@@ -57,6 +58,7 @@ struct AttentionProblem {
   int32_t page_size = 0;
   DType query_dtype = DType::kF32;
   DType cache_dtype = DType::kF32;
+  bool batch_invariant = false;  // only a backend that keeps Run()'s promise about bits will do
 };
 
 // The backend called `name`, or for "auto" the best that supports the problem; `reason` says why,

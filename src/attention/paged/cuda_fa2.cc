@@ -5,6 +5,7 @@
 
 #include "attention/batch_checks.h"
 #include "attention/paged/cuda_layer.h"
+#include "attention/paged/cuda_paged.h"
 #include "attention/paged/cuda_step_memory.h"
 #include "attention/paged/paged_cpu.h"
 #include "ops/attention/cuda_flashinfer.h"
@@ -142,6 +143,7 @@ class CudaFa2 final : public AttentionBackend {
 
 Result<std::string> FlashInferFa2Supports(const AttentionProblem& problem) {
   QUIRE_RETURN_IF_ERROR(PagedSupports(problem));
+  QUIRE_RETURN_IF_ERROR(CheckBitsMayDiffer(problem));
   if (problem.head_dim != kHeadDim) {
     return Unsupported("head size ", problem.head_dim, " is not ", kHeadDim);
   }

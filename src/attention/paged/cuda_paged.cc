@@ -275,8 +275,16 @@ Result<std::string> SplitKvSupports(const AttentionProblem& problem) {
   return std::string("split_kv for all rows");
 }
 
+Status CheckBitsMayDiffer(const AttentionProblem& problem) {
+  return problem.batch_invariant ? Unsupported(
+                                       "a row's bits depend on the rows beside it, which "
+                                       "--deterministic excludes; use split_kv or auto")
+                                 : OkStatus();
+}
+
 Result<std::string> FlashInferFa3Supports(const AttentionProblem& problem) {
   QUIRE_RETURN_IF_ERROR(PagedSupports(problem));
+  QUIRE_RETURN_IF_ERROR(CheckBitsMayDiffer(problem));
   if (problem.head_dim != 128) {
     return Unsupported("head size ", problem.head_dim, " is not 128");
   }

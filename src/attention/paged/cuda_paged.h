@@ -25,6 +25,9 @@ Result<std::string> PagedCudaSupports(const AttentionProblem& problem);
 Result<std::string> SplitKvSupports(const AttentionProblem& problem);
 Result<std::string> FlashInferFa3Supports(const AttentionProblem& problem);
 
+// What kernels of libraries need of a problem. Errors: unsupported (batch_invariant).
+Status CheckBitsMayDiffer(const AttentionProblem& problem);
+
 std::unique_ptr<AttentionBackend> MakeCudaPaged(std::string_view name,
                                                 const AttentionProblem& problem,
                                                 PrefillKernels prefill);

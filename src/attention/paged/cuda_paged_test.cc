@@ -25,6 +25,7 @@ constexpr int32_t kPageSize = 16;
 struct Shape {
   int32_t head_dim;
   DType dtype;
+  int32_t window_left = -1;
 };
 
 // A step with its arrays in host memory: sequences of `lengths` tokens bring their last rows.
@@ -73,8 +74,26 @@ class StepData {
     layer.key = view(key, kKvHeads);
     layer.value = view(value, kKvHeads);
     layer.out = view(out, kHeads);
+    layer.window_left = shape_.window_left;
     layer.scale = 1.0f / std::sqrt(static_cast<float>(shape_.head_dim));
     return layer;
+  }
+
+  // Leaves the last `rows` rows of a single sequence.
+  void KeepLast(int32_t rows) {
+    const auto dropped = batch.num_tokens() - rows;
+    const auto drop = [&](auto& values_of_rows, int64_t of_row) {
+      values_of_rows.erase(values_of_rows.begin(), values_of_rows.begin() + dropped * of_row);
+    };
+    drop(batch.tokens, 1);
+    drop(batch.positions, 1);
+    drop(batch.slot_mapping, 1);
+    batch.query_start = {0, rows};
+    const int64_t head_bytes = BytesOf(shape_.dtype, shape_.head_dim);
+    drop(query, kHeads * head_bytes);
+    drop(key, kKvHeads * head_bytes);
+    drop(value, kKvHeads * head_bytes);
+    drop(out, kHeads * head_bytes);
   }
 
   std::vector<float> Out() const {
@@ -203,6 +222,32 @@ TEST_F(CudaPagedTest, AgreesWithTheCpu) {
   }
 }
 
+// A prompt whole, in chunks, and row by row among others: the same bits.
+TEST_F(CudaPagedTest, RowsAreIndependentWhereTheyMust) {
+  constexpr int32_t kLength = 1100;
+  for (const Shape& shape : {Shape{128, DType::kBF16}, Shape{64, DType::kF16},
+                             Shape{256, DType::kBF16, 511}, Shape{64, DType::kBF16, 100}}) {
+    AttentionProblem problem = ProblemOf(shape);
+    problem.batch_invariant = true;
+    std::string reason;
+    auto backend = ChooseAttentionBackend("auto", problem, reason);
+    ASSERT_TRUE(backend.ok()) << backend.status().message();
+    EXPECT_THAT(reason, testing::HasSubstr("split_kv for all rows"));
+    StepData whole(shape, {kLength}, {kLength});
+    ASSERT_TRUE(RunStep(device_.Context(), **backend, whole, 1).ok());
+    for (const int32_t rows : {1, 7, 16, 17, 300}) {
+      StepData part(shape, {kLength}, {kLength});
+      part.keys = whole.keys;
+      part.values = whole.values;
+      part.KeepLast(rows);
+      ASSERT_TRUE(RunStep(device_.Context(), **backend, part, 1).ok());
+      const std::vector<float> all = whole.Out();
+      const std::vector<float> last(all.end() - int64_t{rows} * kHeads * shape.head_dim, all.end());
+      EXPECT_EQ(ops::BitMismatch(part.Out(), last), "") << rows << " rows";
+    }
+  }
+}
+
 TEST_F(CudaPagedTest, DecodeStepsLaunchAlike) {
   const Shape shape = {128, DType::kBF16};
   std::string reason;
@@ -229,6 +274,12 @@ TEST_F(CudaPagedTest, RefusesWhatItLacks) {
   };
   EXPECT_THAT(refusal("flashinfer_fa3", {64, DType::kBF16}), testing::HasSubstr("head size 64"));
   EXPECT_THAT(refusal("flashinfer_fa3", {128, DType::kF16}), testing::HasSubstr("not both bf16"));
+  AttentionProblem invariant = ProblemOf({128, DType::kBF16});
+  invariant.batch_invariant = true;
+  for (const std::string_view name : {"flashinfer_fa2", "flashinfer_fa3"}) {
+    EXPECT_THAT(ChooseAttentionBackend(name, invariant, reason).status().message(),
+                testing::HasSubstr("--deterministic excludes"));
+  }
   EXPECT_THAT(refusal("blackwell_decode", {128, DType::kBF16}), testing::HasSubstr("sm_100"));
   EXPECT_THAT(refusal("paged_cpu", {128, DType::kBF16}), testing::HasSubstr("platform cpu"));
 }
