@@ -110,6 +110,9 @@ void AddEngineFlags(CLI::App& command, EngineOptions& options) {
       ->default_str("off");
   command.add_option("--draft-model", options.draft_model_path,
                      "GGUF file of a smaller model of the same family, for --speculative draft");
+  command.add_flag("--deterministic", options.deterministic,
+                   "the same bits for a request whoever else is served, whatever is cached or "
+                   "preempted: always so on a CPU, elsewhere by slower kernels");
   command.add_option("--attention-backend", options.attention_backend, "attention backend by name")
       ->capture_default_str();
   command.add_option(

@@ -31,6 +31,10 @@ struct EngineOptions {
   std::string
       implementation;  // run this implementation of every operator, e.g. "reference"; empty = best
   bool exact_activations = false;  // fp32 products on expanded weights instead of 8-bit activations
+  // A request's logits are the same, bit for bit, whoever else is served, whatever the chunks, the
+  // page size, what is cached or preempted. On the CPU they are so without it; other devices then
+  // take kernels that keep to it, which are slower.
+  bool deterministic = false;
 
   int32_t page_size = 64;  // tokens of a KV page, a power of two up to 256
   // f32, f16, bf16 or f8e4m3 (a scale for each token and kv head); unset = by device.

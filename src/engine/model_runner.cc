@@ -79,7 +79,8 @@ Status ModelRunner::CreateKv() {
                               .head_dim = layout.head_dim,
                               .page_size = layout.page_size,
                               .query_dtype = LoadOptionsFor(*device_, options_).activation_type,
-                              .cache_dtype = layout.dtype},
+                              .cache_dtype = layout.dtype,
+                              .batch_invariant = options_.deterministic},
                              reason));
   int64_t bytes = options_.kv_memory_bytes;
   if (bytes == 0) {
@@ -98,6 +99,11 @@ Status ModelRunner::CreateKv() {
       KvStorage::Create(*device_, layout, static_cast<int32_t>(std::min(pages, most_pages))));
   kv_.emplace(std::move(kv));
   LogInfo(StrCat("attention backend ", attention_->name(), ": ", reason));
+  if (options_.deterministic) {
+    LogInfo(StrCat("deterministic: the same bits in any batch, ",
+                   device_->place().IsHost() ? "as always on a cpu"
+                                             : "by operators that keep one order of sums"));
+  }
   LogInfo(StrCat("kv cache: ", kv_->num_pages(), " pages of ", layout.page_size, " tokens, ",
                  InfoOf(layout.dtype).name, ", ", layout.BytesPerToken(), " bytes per token, ",
                  kv_->bytes() >> 20, " MiB"));

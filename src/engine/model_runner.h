@@ -42,7 +42,9 @@ class ModelRunner {
   size_t weight_bytes() const { return model_->weight_bytes(); }
   int64_t row_products() const { return model_->row_products(); }
   // What every operator call gets.
-  ops::OpContext context() { return {*stream_, *workspace_, options_.implementation}; }
+  ops::OpContext context() {
+    return {*stream_, *workspace_, options_.implementation, options_.deterministic};
+  }
 
   // Copies whole pages within the KV storage. Errors: those of quire::CopyPages.
   Status CopyPages(std::span<const PageCopy> copies);

@@ -137,6 +137,7 @@ TEST(Cli, GenerateIsReproducible) {
   EXPECT_EQ(first.exit_code, 0);
   EXPECT_THAT(first.output, HasSubstr("Paris"));
   EXPECT_EQ(Quire(arguments).output, first.output);
+  EXPECT_EQ(Quire(arguments + " --deterministic").output, first.output);
 }
 
 TEST(Cli, BenchPrintsJson) {

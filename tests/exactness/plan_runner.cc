@@ -59,7 +59,8 @@ EngineOptions OptionsOf(const ExactnessPlan& plan, const std::string& model_path
   options.step_token_budget = plan.step_token_budget;
   options.max_running = plan.max_running;
   options.prefix_cache = plan.prefix_cache;
-  if (plan.tiers) {
+  options.deterministic = true;
+  if (plan.tiers && TestDevice() == "cpu") {
     options.host_cache_bytes = kTierBytes;
     options.disk_cache_bytes = 4 * kTierBytes;
     options.disk_cache_folder = testing::TempDir();
