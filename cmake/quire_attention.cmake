@@ -29,6 +29,6 @@ ${rows}  };
   target_sources(${target} PRIVATE ${file})
   if(QUIRE_BUILD_BENCHMARKS AND cuda IN_LIST QUIRE_PLATFORMS)
     add_executable(quire_attention_cuda_bench ${PROJECT_SOURCE_DIR}/bench/attention_cuda.cu)
-    target_link_libraries(quire_attention_cuda_bench PRIVATE ${target})
+    target_link_libraries(quire_attention_cuda_bench PRIVATE ${target} quire_platform_libraries)
   endif()
 endfunction()
