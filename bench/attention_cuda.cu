@@ -561,8 +561,8 @@ void MeasureFlashInfer(Bench& bench, const std::string& name, const Shape& shape
 std::string NameOf(const Shape& shape, int page_size, PageOrder order) {
   return std::to_string(shape.sequences) + "x" +
          (shape.rows > 1 ? std::to_string(shape.rows) + "of" : std::string()) +
-         std::to_string(shape.keys) + " page " + std::to_string(page_size) +
-         (order == PageOrder::kHnd ? " hnd" : " nhd");
+         std::to_string(shape.keys) + " dim " + std::to_string(shape.key_dim) + " page " +
+         std::to_string(page_size) + (order == PageOrder::kHnd ? " hnd" : " nhd");
 }
 
 void Decode(Bench& bench) {
@@ -594,11 +594,14 @@ void Profile(Bench& bench) {
 }
 
 void Prefill(Bench& bench) {
-  for (const Shape& shape : {Shape{1, 8192, 8192}, Shape{16, 1024, 1024}, Shape{8, 512, 8192}}) {
+  for (const Shape& shape : {Shape{1, 8192, 8192}, Shape{16, 1024, 1024}, Shape{8, 512, 8192},
+                             Shape{1, 8192, 8192, 32, 8, 64, 64}}) {
     for (const int page_size : {1, 16, 64}) {
       Memory memory(shape, page_size, PageOrder::kNhd);
       const std::string name = "prefill " + NameOf(shape, page_size, PageOrder::kNhd);
-      MeasureFlashInfer(bench, name + " flashinfer_fa2", shape, memory, PlanFa2, RunFa2);
+      if (shape.key_dim == 128) {
+        MeasureFlashInfer(bench, name + " flashinfer_fa2", shape, memory, PlanFa2, RunFa2);
+      }
       MeasureFlashInfer(bench, name + " flashinfer_fa3", shape, memory, PlanFa3, RunFa3);
       MeasureSplitKv(bench, name, shape, memory, 0);
     }

@@ -33,10 +33,14 @@ constexpr int32_t kMaxDecodeRows = 16;
 constexpr size_t kFa3TileBytes = 7 * sizeof(int32_t);
 constexpr size_t kFa3PlanBytes = size_t{1} << 16;
 
+bool IsHalf(DType dtype) {
+  return dtype == DType::kF16 || dtype == DType::kBF16;
+}
+
 // Why the general kernel serves the problem; "" if it need not.
 std::string WhyNotTensorCores(const AttentionProblem& problem) {
   const DType dtype = problem.cache_dtype;
-  if ((dtype != DType::kF16 && dtype != DType::kBF16) || problem.query_dtype != dtype) {
+  if (!IsHalf(dtype) || problem.query_dtype != dtype) {
     return StrCat("tensor cores want activations and a cache of f16 or of bf16, not ",
                   InfoOf(problem.query_dtype).name, " and ", InfoOf(dtype).name);
   }
@@ -127,7 +131,7 @@ class CudaPaged final : public AttentionBackend {
   // Whether FlashInfer takes this layer's chunks of prompts.
   bool IsForFa3(const Problem& problem) const {
     return prefill_kernels_ == PrefillKernels::kFlashInferFa3 && problem.window_left < 0 &&
-           problem.logit_soft_cap == 0.0f && problem.kv_dtype == DType::kBF16;
+           problem.logit_soft_cap == 0.0f;
   }
 
   Status Attend(const ops::OpContext& context, const Problem& problem) {
@@ -285,12 +289,12 @@ Status CheckBitsMayDiffer(const AttentionProblem& problem) {
 Result<std::string> FlashInferFa3Supports(const AttentionProblem& problem) {
   QUIRE_RETURN_IF_ERROR(PagedSupports(problem));
   QUIRE_RETURN_IF_ERROR(CheckBitsMayDiffer(problem));
-  if (problem.head_dim != 128) {
-    return Unsupported("head size ", problem.head_dim, " is not 128");
+  if (problem.head_dim != 64 && problem.head_dim != 128) {
+    return Unsupported("head size ", problem.head_dim, " is not 64 or 128");
   }
-  if (problem.cache_dtype != DType::kBF16 || problem.query_dtype != DType::kBF16) {
+  if (!IsHalf(problem.cache_dtype) || problem.query_dtype != problem.cache_dtype) {
     return Unsupported("activations of ", InfoOf(problem.query_dtype).name, " and a cache of ",
-                       InfoOf(problem.cache_dtype).name, " are not both bf16");
+                       InfoOf(problem.cache_dtype).name, " are not both f16 or both bf16");
   }
   const std::string& found = problem.device->properties().instruction_set;
   if (found != "sm_90") {

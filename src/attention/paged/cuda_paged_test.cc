@@ -216,9 +216,14 @@ TEST_F(CudaPagedTest, AgreesWithTheCpu) {
        {"auto", "paged_cuda", "split_kv", "flashinfer_fa3", "flashinfer_fa2"}) {
     ExpectAgreement(name, {128, DType::kBF16});
   }
-  for (const std::string_view name : {"auto", "split_kv"}) {
+  for (const std::string_view name : {"auto", "split_kv", "flashinfer_fa3"}) {
     ExpectAgreement(name, {64, DType::kF16});
+    ExpectAgreement(name, {64, DType::kBF16});
+    ExpectAgreement(name, {128, DType::kF16});
+  }
+  for (const std::string_view name : {"auto", "split_kv"}) {
     ExpectAgreement(name, {80, DType::kF32});
+    ExpectAgreement(name, {256, DType::kBF16});
   }
 }
 
@@ -272,8 +277,8 @@ TEST_F(CudaPagedTest, RefusesWhatItLacks) {
   const auto refusal = [&](std::string_view name, const Shape& shape) {
     return ChooseAttentionBackend(name, ProblemOf(shape), reason).status().message();
   };
-  EXPECT_THAT(refusal("flashinfer_fa3", {64, DType::kBF16}), testing::HasSubstr("head size 64"));
-  EXPECT_THAT(refusal("flashinfer_fa3", {128, DType::kF16}), testing::HasSubstr("not both bf16"));
+  EXPECT_THAT(refusal("flashinfer_fa3", {80, DType::kBF16}), testing::HasSubstr("head size 80"));
+  EXPECT_THAT(refusal("flashinfer_fa3", {128, DType::kF32}), testing::HasSubstr("not both f16"));
   AttentionProblem invariant = ProblemOf({128, DType::kBF16});
   invariant.batch_invariant = true;
   for (const std::string_view name : {"flashinfer_fa2", "flashinfer_fa3"}) {

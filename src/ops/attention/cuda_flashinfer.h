@@ -56,8 +56,8 @@ Status PlanFa2(const FlashInferStep& step, const FlashInferMemory& memory, cudaS
 Status RunFa2(const Problem& problem, const FlashInferPages& pages, const FlashInferPlan& plan,
               const FlashInferMemory& memory, cudaStream_t stream);
 
-// "fa3": wgmma of sm_90a, causal paged prefill of bf16 with heads of 64 or 128. page_start may skip
-// entries of `pages`, so a page table serves as it is.
+// "fa3": wgmma of sm_90a, causal paged prefill of f16 or bf16 with heads of 64 or 128. page_start
+// may skip entries of `pages`, so a page table serves as it is.
 Status PlanFa3(const FlashInferStep& step, const FlashInferMemory& memory, cudaStream_t stream,
                FlashInferPlan& plan);
 Status RunFa3(const Problem& problem, const FlashInferPages& pages, const FlashInferPlan& plan,
