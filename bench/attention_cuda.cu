@@ -20,6 +20,7 @@
 
 #include "ops/attention/cuda_flashinfer.h"
 #include "ops/attention/cuda_general.h"
+#include "ops/attention/cuda_mla.h"
 #include "ops/attention/cuda_split_kv.h"
 
 namespace quire::ops::attention::cuda {
@@ -610,11 +611,17 @@ void Prefill(Bench& bench) {
 
 void Mla(Bench& bench) {
   for (const Shape& shape :
-       {Shape{64, 1, 4096, 128, 1, 576, 512, true}, Shape{16, 1, 4096, 128, 1, 576, 512, true}}) {
+       {Shape{64, 1, 4096, 128, 1, 576, 512, true}, Shape{16, 1, 4096, 128, 1, 576, 512, true},
+        Shape{1, 1, 4096, 128, 1, 576, 512, true}, Shape{64, 1, 4096, 16, 1, 576, 512, true}}) {
     for (const int page_size : {1, 16, 64}) {
       Memory memory(shape, page_size, PageOrder::kHnd);
       const std::string name = "mla " + NameOf(shape, page_size, PageOrder::kHnd);
-      MeasureFlashInfer(bench, name + " flashinfer_mla", shape, memory, PlanMla, RunMla);
+      const DeviceArray<char> scratch(
+          FlashInferMlaScratchBytes(memory.At(0), bench.multiprocessors));
+      Measure(bench, name + " flashinfer_mla", memory, [&](int set) {
+        RequireOk(RunFlashInferMla(memory.At(set), bench.multiprocessors, scratch.data(),
+                                   bench.timer.stream()));
+      });
     }
   }
 }

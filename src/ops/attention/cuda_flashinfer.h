@@ -63,10 +63,4 @@ Status PlanFa3(const FlashInferStep& step, const FlashInferMemory& memory, cudaS
 Status RunFa3(const Problem& problem, const FlashInferPages& pages, const FlashInferPlan& plan,
               const FlashInferMemory& memory, cudaStream_t stream);
 
-// Multi-head latent attention of bf16, 512 + 64 elements, wgmma of sm_90a; pages as for fa3.
-Status PlanMla(const FlashInferStep& step, const FlashInferMemory& memory, cudaStream_t stream,
-               FlashInferPlan& plan);
-Status RunMla(const Problem& problem, const FlashInferPages& pages, const FlashInferPlan& plan,
-              const FlashInferMemory& memory, cudaStream_t stream);
-
 }  // namespace quire::ops::attention::cuda

@@ -1,10 +1,10 @@
 // FlashInfer's kernel of multi-head latent attention for Hopper: bf16, 512 + 64 elements.
 #include <flashinfer/attention/mla_hopper.cuh>
 #include <flashinfer/attention/mla_params.cuh>
-#include <flashinfer/attention/scheduler.cuh>
 
-#include "ops/attention/cuda_flashinfer.h"
 #include "ops/attention/cuda_flashinfer_call.h"
+#include "ops/attention/cuda_mla.h"
+#include "ops/attention/cuda_mla_plan.h"
 
 namespace quire::ops::attention::cuda {
 
@@ -14,6 +14,7 @@ namespace fi = flashinfer;
 
 constexpr int kLatentDim = 512;
 constexpr int kRopeDim = 64;
+constexpr int64_t kMaxIndex = int64_t{1} << 31;  // what the kernel's offsets can say
 
 using Element = __nv_bfloat16;
 using Params = fi::MLAParams<Element, Element, Element, int32_t>;
@@ -22,6 +23,23 @@ using Params = fi::MLAParams<Element, Element, Element, int32_t>;
 template <typename T>
 T* Mutable(const T* data) {
   return const_cast<T*>(data);
+}
+
+void SetPlan(const MlaPlan& plan, Params& params) {
+  params.q_indptr = plan.first_row;
+  params.q_len = plan.rows;
+  params.q_start = plan.tile_start;
+  params.kv_indptr = plan.page_start;
+  params.kv_len = plan.keys;
+  params.kv_start = plan.key_start;
+  params.kv_end = plan.key_end;
+  params.partial_indptr = plan.partial;
+  params.work_indptr = plan.piece_start;
+  params.merge_packed_offset_start = plan.merge_start;
+  params.merge_packed_offset_end = plan.merge_end;
+  params.merge_partial_packed_offset_start = plan.merge_partial_start;
+  params.merge_partial_packed_offset_end = plan.merge_partial_end;
+  params.merge_partial_stride = plan.merge_stride;
 }
 
 Params ParamsOf(const Problem& problem) {
@@ -34,6 +52,7 @@ Params ParamsOf(const Problem& problem) {
   params.kpe = rows + kLatentDim;
   params.final_o = static_cast<Element*>(problem.out.data);
   params.final_lse = problem.lse;
+  params.kv_indices = Mutable(problem.page_table);
   params.num_heads = fi::uint_fastdiv(static_cast<uint32_t>(problem.q_heads));
   params.block_size = fi::uint_fastdiv(static_cast<uint32_t>(problem.page_size));
   params.q_nope_stride_n = params.q_pe_stride_n = static_cast<uint32_t>(problem.query.row_stride);
@@ -47,58 +66,64 @@ Params ParamsOf(const Problem& problem) {
   return params;
 }
 
-void SetIndices(const fi::MLAPlanInfo& info, const FlashInferMemory& memory, Params& params) {
-  const auto index = [&](int64_t offset) {
-    return fi::GetPtrFromBaseOffset<int32_t>(memory.indices, offset);
-  };
-  params.q_indptr = index(info.q_indptr_offset);
-  params.kv_indptr = index(info.kv_indptr_offset);
-  params.partial_indptr = index(info.partial_indptr_offset);
-  params.q_len = index(info.q_len_offset);
-  params.kv_len = index(info.kv_len_offset);
-  params.q_start = index(info.q_start_offset);
-  params.kv_start = index(info.kv_start_offset);
-  params.kv_end = index(info.kv_end_offset);
-  params.work_indptr = index(info.work_indptr_offset);
-  params.merge_packed_offset_start = index(info.merge_packed_offset_start_offset);
-  params.merge_packed_offset_end = index(info.merge_packed_offset_end_offset);
-  params.merge_partial_packed_offset_start = index(info.merge_partial_packed_offset_start_offset);
-  params.merge_partial_packed_offset_end = index(info.merge_partial_packed_offset_end_offset);
-  params.merge_partial_stride = index(info.merge_partial_stride_offset);
-  params.partial_o = fi::GetPtrFromBaseOffset<Element>(memory.partials, info.partial_o_offset);
-  params.partial_lse = fi::GetPtrFromBaseOffset<float>(memory.partials, info.partial_lse_offset);
+bool IsAligned(const HeadRows& rows) {
+  return reinterpret_cast<uintptr_t>(rows.data) % 16 == 0 && rows.row_stride % 8 == 0 &&
+         rows.head_stride % 8 == 0;
+}
+
+size_t PartialRows(const MlaGrid& grid) {
+  return static_cast<size_t>(grid.partials()) * static_cast<size_t>(grid.tile());
 }
 
 }  // namespace
 
-Status PlanMla(const FlashInferStep& step, const FlashInferMemory& memory, cudaStream_t stream,
-               FlashInferPlan& plan) {
-  fi::MLAPlanInfo info = {};
-  size_t staged_bytes = 0;
-  const Status status = CallFlashInfer("flashinfer_mla plan", [&] {
-    const cudaError_t error = fi::MLAPlan<int32_t>(
-        memory.partials, memory.partial_bytes, memory.indices, memory.host_indices,
-        memory.index_bytes, info, staged_bytes, Mutable(step.query_start), Mutable(step.page_start),
-        Mutable(step.kv_length), static_cast<uint32_t>(step.sequences),
-        static_cast<uint32_t>(step.q_heads), kLatentDim, true, stream);
-    return error != cudaSuccess ? error
-                                : cudaMemcpyAsync(memory.indices, memory.host_indices, staged_bytes,
-                                                  cudaMemcpyHostToDevice, stream);
-  });
-  plan = info.ToVector();
-  return status;
+std::string_view WhyNotFlashInferMla(const Problem& problem) {
+  if (problem.kv_dtype != DType::kBF16 || problem.query.dtype != DType::kBF16) {
+    return "queries and the cache are not both bf16";
+  }
+  if (problem.value_dim != kLatentDim || problem.key_dim != kLatentDim + kRopeDim) {
+    return "rows are not of 512 + 64 elements";
+  }
+  if (problem.q_heads > 2 * kMlaBlockRows || (2 * kMlaBlockRows) % problem.q_heads != 0) {
+    return "the number of heads is not a power of two up to 128";
+  }
+  if (!IsAligned(problem.query) || !IsAligned(problem.out) ||
+      reinterpret_cast<uintptr_t>(problem.key.data) % 16 != 0) {
+    return "rows are not aligned to 16 bytes";
+  }
+  const bool small =
+      problem.num_sequences <= kMaxMlaSequences &&
+      problem.num_rows * problem.query.row_stride < kMaxIndex &&
+      problem.num_rows * problem.out.row_stride < kMaxIndex &&
+      int64_t{problem.num_sequences} * problem.max_pages * problem.page_size < kMaxIndex &&
+      MostMlaCost(problem) < kMaxIndex;
+  return small ? "" : "there are too many rows, sequences or pages";
 }
 
-Status RunMla(const Problem& problem, const FlashInferPages& pages, const FlashInferPlan& plan,
-              const FlashInferMemory& memory, cudaStream_t stream) {
-  fi::MLAPlanInfo info = {};
-  info.FromVector(plan);
+size_t FlashInferMlaScratchBytes(const Problem& problem, int multiprocessors) {
+  const MlaGrid grid = MlaGridOf(problem, multiprocessors);
+  MlaPlan plan;
+  return PartialRows(grid) * (kLatentDim * sizeof(Element) + sizeof(float)) +
+         LayOutMlaPlan(problem, grid, nullptr, plan);
+}
+
+Status RunFlashInferMla(const Problem& problem, int multiprocessors, void* scratch,
+                        cudaStream_t stream) {
+  if (problem.num_rows == 0) {
+    return OkStatus();
+  }
+  const MlaGrid grid = MlaGridOf(problem, multiprocessors);
   Params params = ParamsOf(problem);
-  SetIndices(info, memory, params);
-  params.kv_indices = Mutable(pages.pages);
+  params.partial_o = static_cast<Element*>(scratch);
+  params.partial_lse = reinterpret_cast<float*>(params.partial_o + PartialRows(grid) * kLatentDim);
+  MlaPlan plan;
+  LayOutMlaPlan(problem, grid, params.partial_lse + PartialRows(grid), plan);
+  SetPlan(plan, params);
+  QUIRE_RETURN_IF_ERROR(
+      CudaStatus(MakeMlaPlan(problem, grid, plan, stream), "flashinfer_mla: PlanKernel"));
   return CallFlashInfer("flashinfer_mla", [&] {
     return fi::mla::BatchMLAPageAttentionHopper<fi::MaskMode::kCausal, kLatentDim, kRopeDim>(
-        params, static_cast<uint32_t>(info.num_blks_x), static_cast<uint32_t>(info.num_blks_y),
+        params, static_cast<uint32_t>(grid.cluster_blocks), static_cast<uint32_t>(grid.clusters),
         stream);
   });
 }

@@ -1,10 +1,34 @@
 #include "ops/attention/cuda_attention.h"
+#include "ops/attention/cuda_mla.h"
 #include "ops/mla_attention/mla_attention_problem.h"
+#include "platform/cuda/cuda_device.h"
 
 namespace quire::ops::mla_attention {
 
+namespace {
+
+bool AcceptsFlashInfer(const OpContext& context, const Args& args) {
+  return !context.batch_invariant &&
+         context.stream.device().properties().instruction_set == "sm_90" &&
+         attention::cuda::WhyNotFlashInferMla(ProblemOf(args)).empty();
+}
+
+Status RunFlashInfer(const OpContext& context, const attention::Problem& problem) {
+  const Workspace::Scope scope(context.workspace);
+  const int multiprocessors = context.stream.device().properties().compute_units;
+  auto* const scratch = context.workspace.Allocate<std::byte>(
+      attention::cuda::FlashInferMlaScratchBytes(problem, multiprocessors));
+  return attention::cuda::RunFlashInferMla(problem, multiprocessors, scratch,
+                                           AsCudaStream(context.stream).handle());
+}
+
+}  // namespace
+
 Implementations CudaImplementations() {
-  return attention::cuda::ImplementationsFor<Args, ProblemOf>();
+  return Join(Implementations{{"flashinfer_mla", AcceptsFlashInfer,
+                               attention::cuda::RunProblem<Args, ProblemOf, RunFlashInfer>,
+                               "bf16; pages of bf16; 512 + 64 elements"}},
+              attention::cuda::ImplementationsFor<Args, ProblemOf>());
 }
 
 }  // namespace quire::ops::mla_attention

@@ -37,8 +37,9 @@ using Implementations = ImplementationList<Args>;
 // The implementations of a platform, best first; those of the CPU end in "reference".
 const Implementations& ImplementationsOf(PlatformKind platform);
 
-// Exactness and what is read: as in flash_attention.h. Errors: invalid_argument (shapes, types,
-// places, rows or pages that do not exist).
+// Exactness and what is read: as in flash_attention.h, but that on other devices than the CPU the
+// last bits of a row may depend on the batch, unless the context is batch_invariant. Errors:
+// invalid_argument (shapes, types, places, rows or pages that do not exist).
 Status Run(const OpContext& context, const Args& args);
 
 }  // namespace quire::ops::mla_attention

@@ -85,10 +85,26 @@ inline std::vector<Case> ConformanceCases() {
         {.name = StrCat(type.name, "_deepseek"), .lengths = {65, 1, 130}, .rows = {1, 1, 2}});
     cases.back() = Latent(with_type(cases.back()), 16, 512, 64);
   }
+  for (const int heads : {1, 16, 128}) {
+    for (const int page_size : {1, 64}) {
+      AddBoth(cases, StrCat("deepseek_", heads, "_heads_page_", page_size), [&](Case& c) {
+        c = Latent(c, heads, 512, 64);
+        c.dtype = DType::kBF16;
+        c.query_dtype = DType::kBF16;
+        c.page_size = page_size;
+      });
+    }
+  }
   for (const int heads : {1, 2, 16, 40}) {
     cases.push_back(VerifyCase(StrCat("heads_", heads)));
     cases.back().q_heads = heads;
   }
+  cases.push_back({.name = "deepseek_long",
+                   .dtype = DType::kBF16,
+                   .query_dtype = DType::kBF16,
+                   .lengths = {5000, 3, 2100, 700},
+                   .rows = {1, 16, 2, 0}});
+  cases.back() = Latent(cases.back(), 16, 512, 64);
   cases.push_back(Latent(DecodeCase("no_rope"), 4, 80, 0));
   cases.push_back(DecodeCase("long"));
   cases.back().lengths = {2100, 5000};
