@@ -91,5 +91,8 @@ ${index_rows}  };
 }  // namespace quire::ops
 " @ONLY)
   target_sources(${target} PRIVATE ${file})
+  if(QUIRE_BUILD_BENCHMARKS AND cuda IN_LIST QUIRE_PLATFORMS)
+    add_executable(quire_moe_cuda_bench ${PROJECT_SOURCE_DIR}/bench/moe_cuda.cc)
+    target_link_libraries(quire_moe_cuda_bench PRIVATE ${target})
+  endif()
 endfunction()
-

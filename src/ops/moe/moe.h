@@ -37,11 +37,13 @@ using Implementations = ImplementationList<Args>;
 // The implementations of a platform, best first; those of the CPU end in "reference".
 const Implementations& ImplementationsOf(PlatformKind platform);
 
-// A token's row depends on its own x, ids and weights alone, bit for bit: the products are
-// linear's, and what the experts give is added in fp32 in ascending j, then the shared sum (itself
-// in the order of `shared`), then out, and rounded once. A token whose ids are all -1 gets the
-// shared part, or 0. T = 0 does nothing. Errors: invalid_argument (shapes, types, places, an id
-// that is not -1 and not below E; ids must be readable by the host).
+// The products are linear's, and what the experts give is added in fp32 in ascending j, then the
+// shared sum (itself in the order of `shared`), then out, and rounded once. A token's row depends
+// on its own x, ids and weights alone, bit for bit; on other devices than the CPU only where the
+// context is batch_invariant, else also on how many tokens there are. A token whose ids are all -1
+// gets the shared part, or 0. T = 0 does nothing. Ids that the host cannot read are not checked:
+// one that is not below E is skipped. Errors: invalid_argument (shapes, types, places, an id that
+// is not -1 and not below E).
 Status Run(const OpContext& context, const Args& args);
 
 }  // namespace quire::ops::moe

@@ -13,6 +13,14 @@
 
 namespace quire::ops::moe {
 
+template <typename Visitor>
+void VisitArrays(Args& args, const Visitor& visit) {
+  visit(args.x);
+  visit(args.ids);
+  visit(args.weights);
+  visit(args.out);
+}
+
 struct Case {
   std::string name;
   int64_t tokens = 0;
@@ -51,6 +59,15 @@ inline std::vector<Case> Cases() {
       {"i8", 6, 2, 4, 64, 64, "i8_feature", ActivationMode::kBlock8},
       {"awq", 6, 2, 4, 64, 64, "awq", ActivationMode::kBlock8, DType::kF16, DType::kF16},
       {"q4_1", 21, 2, 4, 64, 64, "q4_1", ActivationMode::kBlock8},
+      {"q4_0", 9, 2, 4, 64, 96, "q4_0", ActivationMode::kBlock8, DType::kBF16, DType::kBF16},
+      {"q4_k", 9, 2, 4, 256, 256, "q4_k", ActivationMode::kBlock8, DType::kBF16},
+      {"q6_k", 5, 2, 4, 256, 256, "q6_k", ActivationMode::kBlock8, DType::kBF16},
+      {"q8_0", 30, 2, 4, 128, 96, "q8_0", ActivationMode::kBlock8},
+      {"f16", 9, 2, 40, 128, 64, "f16", ActivationMode::kBf16, DType::kF16, DType::kF16},
+      {"many_rows", 300, 4, 9, 128, 192, "bf16", ActivationMode::kBf16, DType::kBF16, DType::kBF16,
+       1, true, true, false, 0.2},
+      {"many_rows_f32", 150, 3, 4, 192, 64, "bf16", ActivationMode::kBf16},
+      {"many_rows_q4_k", 200, 2, 3, 256, 256, "q4_k", ActivationMode::kBlock8, DType::kBF16},
       {"skipped", 17, 3, 4, 64, 48, "f32", ActivationMode::kFp32, DType::kF32, DType::kF32, 0,
        false, true, false, 0.5},
       {"all_skipped", 5, 3, 4, 64, 48, "f32", ActivationMode::kFp32, DType::kF32, DType::kF32, 1,
@@ -88,7 +105,7 @@ inline Case RandomCase(std::mt19937_64& rng) {
 struct Problem {
   Problem(const OpContext& context, const Case& problem, std::mt19937_64& rng)
       : c(problem),
-        x(c.x, {c.tokens, c.hidden}, c.hidden + 2),
+        x(c.x, {c.tokens, c.hidden}, c.hidden + (c.hidden % 128 == 0 ? 8 : 2)),
         out(c.out, {c.tokens, c.hidden}, c.hidden + 4),
         before(RandomFloats(rng, c.tokens * c.hidden)),
         ids(RandomInts(rng, c.tokens * c.k, 0, static_cast<int32_t>(c.experts) - 1)),

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/test_seed.h"
+#include "ops/device_arrays.h"
 #include "ops/fixture_file.h"
 #include "ops/moe/moe_cases.h"
 
@@ -13,10 +14,6 @@ namespace quire::ops::moe {
 namespace {
 
 using ::testing::HasSubstr;
-
-const Implementations& All() {
-  return ImplementationsOf(PlatformKind::kCpu);
-}
 
 std::vector<float> ResultOf(const OpContext& context, Problem& problem) {
   problem.out.Assign(problem.before);
@@ -39,29 +36,63 @@ class MoeConformance : public testing::TestWithParam<ConformanceParam<Case>> {
   Case case_ = GetParam().problem.is_random ? RandomCase(rng_) : GetParam().problem;
 };
 
-INSTANTIATE_TEST_SUITE_P(Cpu, MoeConformance, testing::ValuesIn(ConformanceParams(Cases(), All())),
+INSTANTIATE_TEST_SUITE_P(All, MoeConformance,
+                         testing::ValuesIn(ConformanceParams(Cases(), ImplementationsOf)),
                          ConformanceName());
+
+void ExpectClose(const Case& c, const std::vector<float>& actual,
+                 const std::vector<float>& expected) {
+  float largest = 0.0f;
+  for (const float value : expected) {
+    largest = std::max(largest, std::abs(value));
+  }
+  const Tolerance tolerance = {.rtol = 0, .atol = LossOf(c) * double{largest} + 1e-6};
+  EXPECT_EQ(Mismatch(actual, expected, tolerance), "");
+}
 
 TEST_P(MoeConformance, AgreesWithTheReference) {
   for (const CpuIsa isa : AvailableIsas()) {
+    if (GetParam().platform != PlatformKind::kCpu) {
+      GTEST_SKIP() << "another test's";
+    }
+    SCOPED_TRACE(CpuIsaName(isa));
     CpuFixture cpu(2, isa);
     Problem problem(cpu.Context(), case_, rng_);
     const std::vector<float> expected = ResultOf(cpu.Context("reference"), problem);
-    float largest = 0.0f;
-    for (const float value : expected) {
-      largest = std::max(largest, std::abs(value));
-    }
-    const Tolerance tolerance = {.rtol = 0, .atol = LossOf(case_) * double{largest} + 1e-6};
-    EXPECT_EQ(
-        Mismatch(ResultOf(cpu.Context(GetParam().implementation), problem), expected, tolerance),
-        "")
-        << CpuIsaName(isa);
+    ExpectClose(case_, ResultOf(cpu.Context(GetParam().implementation), problem), expected);
     EXPECT_EQ(problem.x.Damage(), "");
   }
 }
 
+// Other platforms round activations in their own way: compared with unrounded ones.
+TEST_P(MoeConformance, OtherPlatformsAgreeWithTheReference) {
+  PlatformFixture device(GetParam().platform);
+  if (GetParam().platform == PlatformKind::kCpu || !device.missing().empty()) {
+    GTEST_SKIP() << device.missing();
+  }
+  std::mt19937_64 rng = rng_;
+  const OpContext context = device.Context(GetParam().implementation);
+  Problem problem(context, case_, rng);
+  if (!Named(ImplementationsOf(GetParam().platform), context.implementation)
+           .accepts(context, problem.args)) {
+    GTEST_SKIP() << "it does not take this problem";
+  }
+  problem.out.Assign(problem.before);
+  const Status status = RunOnDevice(context, problem.args);
+  ASSERT_TRUE(status.ok()) << status.message();
+  EXPECT_EQ(problem.out.Damage(), "");
+  CpuFixture cpu(1);
+  Case exact = case_;
+  exact.mode = linear::ActivationMode::kFp32;
+  Problem other(cpu.Context(), exact, rng_);
+  ExpectClose(case_, problem.out.Values(), ResultOf(cpu.Context("reference"), other));
+}
+
 // A token alone and on other threads: the same bits.
 TEST_P(MoeConformance, TokensAreIndependent) {
+  if (GetParam().platform != PlatformKind::kCpu) {
+    GTEST_SKIP() << "products of the shared experts may differ there";
+  }
   CpuFixture two(2);
   CpuFixture one(1);
   Problem problem(two.Context(), case_, rng_);
