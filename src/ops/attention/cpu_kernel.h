@@ -26,6 +26,10 @@ struct TileRows {
   const int64_t* key_rows;
   const int64_t* value_rows;
   TileOffsets next;  // of the next tile, to be fetched; or null
+
+  // To fetch while keys are scored, and while values are added.
+  AheadTwice<T> WithKeys() const { return {{keys, next.keys}, {values, value_rows}}; }
+  AheadTwice<T> WithValues() const { return {{values, next.values}, {keys, next.keys}}; }
 };
 
 // One unit at work. V: vector; T: element of keys and values.
@@ -267,18 +271,17 @@ class UnitRunner {
   template <int kQueries, class U>
   void RunQueries(const TileRows<U>& rows, int query, TileKeys keys) {
     float* scores = scratch_.scores;
-    ScoreKeys<V, kQueries>(QueryOf(query), key_dim_, rows.keys, rows.key_rows,
-                           Ahead<U>{rows.keys, rows.next.keys}, keys.begin / kLanes * kLanes,
-                           (keys.end + kLanes - 1) / kLanes * kLanes, scores);
+    ScoreKeys<V, kQueries>(QueryOf(query), key_dim_, rows.keys, rows.key_rows, rows.WithKeys(),
+                           keys.begin / kLanes * kLanes, (keys.end + kLanes - 1) / kLanes * kLanes,
+                           scores);
     float factors[kQueries];
     for (int i = 0; i < kQueries; ++i) {
       factors[i] =
           SoftmaxStep<V>(problem_.logit_soft_cap, keys, scores + i * kKeyTile,
                          scratch_.max + query + i, scratch_.sum + int64_t{query + i} * kLanes);
     }
-    AddValues<V, kQueries>(scores, factors, rows.values, rows.value_rows,
-                           Ahead<U>{rows.values, rows.next.values}, keys.begin, keys.end,
-                           AccOf(query), value_dim_);
+    AddValues<V, kQueries>(scores, factors, rows.values, rows.value_rows, rows.WithValues(),
+                           keys.begin, keys.end, AccOf(query), value_dim_);
   }
 
   // RunTile with queries and keys by columns: neighbouring queries work together that see some keys
@@ -356,7 +359,7 @@ class UnitRunner {
   template <int kQueries>
   void Add(int query, int i, TileKeys keys, const float* factors) const {
     AddValues<V, kQueries>(scratch_.scores + i * kKeyTile, factors + i, scratch_.values,
-                           scratch_.value_rows, Ahead<float>{}, keys.begin, keys.end,
+                           scratch_.value_rows, AheadTwice<float>{}, keys.begin, keys.end,
                            AccOf(query + i), value_dim_);
   }
 

@@ -80,11 +80,37 @@ struct Ahead {
   const T* base = nullptr;
   const int64_t* rows = nullptr;  // null: nothing to fetch
 
+  [[gnu::always_inline]] const char* Row(int row) const {
+    return reinterpret_cast<const char*>(base + rows[row]);
+  }
   [[gnu::always_inline]] void Fetch(int row, int elements) const {
     if (rows != nullptr) {
-      const char* line = reinterpret_cast<const char*>(base + rows[row]);
+      for (int byte = 0; byte < elements * static_cast<int>(sizeof(T)); byte += 64) {
+        __builtin_prefetch(Row(row) + byte, 0, 1);
+      }
+    }
+  }
+};
+
+// Rows to fetch, and as many that were fetched half a tile ago. Processors drop such fetches when
+// too many are on their way, and where pages have 256 bytes to 2 KiB a head, prefetchers bring in
+// lines that nobody reads. So decode asks for each row twice.
+template <class T>
+struct AheadTwice {
+  Ahead<T> first;
+  Ahead<T> again;
+
+  // The same rows from element d on.
+  AheadTwice From(int d) const {
+    return {{first.base + d, first.rows}, {again.base + d, again.rows}};
+  }
+  [[gnu::always_inline]] void Fetch(int row, int elements) const {
+    if (first.rows != nullptr) {
+      const char* line = first.Row(row);
+      const char* line_again = again.Row(row);
       for (int byte = 0; byte < elements * static_cast<int>(sizeof(T)); byte += 64) {
         __builtin_prefetch(line + byte, 0, 1);
+        __builtin_prefetch(line_again + byte, 0, 1);
       }
     }
   }
@@ -94,8 +120,8 @@ struct Ahead {
 // Key j starts at keys + rows[j].
 template <class V, int kQueries, class T>
 [[gnu::noinline]] void ScoreKeys(const float* queries, int head_dim, const T* keys,
-                                 const int64_t* rows, const Ahead<T>& ahead, int begin, int end,
-                                 float* scores) {
+                                 const int64_t* rows, const AheadTwice<T>& ahead, int begin,
+                                 int end, float* scores) {
   for (int first = begin; first < end; first += kLanes) {
     V quarters[kQueries][4];
     QUIRE_UNROLL
@@ -308,8 +334,8 @@ template <class V>
 // value j.
 template <class V, int kQueries, int kVectors, class T>
 [[gnu::noinline]] void AddColumns(const float* weights, const float* factors, const T* values,
-                                  const int64_t* rows, const Ahead<T>& ahead, int begin, int end,
-                                  float* acc, int head_dim) {
+                                  const int64_t* rows, const AheadTwice<T>& ahead, int begin,
+                                  int end, float* acc, int head_dim) {
   V a[kQueries][kVectors];
   QUIRE_UNROLL
   for (int i = 0; i < kQueries; ++i) {
@@ -348,17 +374,17 @@ template <class V, int kQueries, int kVectors, class T>
 // AddColumns over all columns, as many at once as registers hold.
 template <class V, int kQueries, class T>
 inline void AddValues(const float* weights, const float* factors, const T* values,
-                      const int64_t* rows, const Ahead<T>& ahead, int begin, int end, float* acc,
-                      int head_dim) {
+                      const int64_t* rows, const AheadTwice<T>& ahead, int begin, int end,
+                      float* acc, int head_dim) {
   constexpr int kVectors = V::kRegisters >= 32 ? 4 : 1;
   int d = 0;
   for (; d + kVectors * kLanes <= head_dim; d += kVectors * kLanes) {
-    AddColumns<V, kQueries, kVectors>(weights, factors, values + d, rows,
-                                      {ahead.base + d, ahead.rows}, begin, end, acc + d, head_dim);
+    AddColumns<V, kQueries, kVectors>(weights, factors, values + d, rows, ahead.From(d), begin, end,
+                                      acc + d, head_dim);
   }
   for (; d < head_dim; d += kLanes) {
-    AddColumns<V, kQueries, 1>(weights, factors, values + d, rows, {ahead.base + d, ahead.rows},
-                               begin, end, acc + d, head_dim);
+    AddColumns<V, kQueries, 1>(weights, factors, values + d, rows, ahead.From(d), begin, end,
+                               acc + d, head_dim);
   }
 }
 
