@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "ops/attention/cpu_key_rows.h"
+#include "ops/attention/cpu_query_rows.h"
 #include "ops/attention/cpu_tile.h"
 #include "tensor/element.h"
 
@@ -45,6 +46,7 @@ class UnitRunner {
         value_dim_(problem.value_dim),
         queries_(unit.rows * group_),
         columns_(queries_ > kMaxDirectQueries),
+        query_rows_(problem, unit, columns_, scratch.query),
         offsets_(scratch.offsets[0]),
         next_offsets_(scratch.offsets[1]) {
     k_ = static_cast<const T*>(problem.key.data) + unit.kv_head * problem.key.strides.head;
@@ -61,7 +63,7 @@ class UnitRunner {
   }
 
   void Run() {
-    LoadQueries();
+    query_rows_.Load();
     for (int64_t range = unit_.range_begin; range < unit_.range_end; ++range) {
       RunRange(range * kKeyRange);
       for (int query = 0; query < queries_; ++query) {
@@ -84,9 +86,6 @@ class UnitRunner {
   static constexpr bool kScaled = std::is_same_v<T, Float8>;
   static constexpr int kBlock = kColumnQueries<V>;
 
-  // Queries are ordered by row, then head: those of a row are neighbours.
-  int64_t RowOf(int query) const { return unit_.first_row + query / group_; }
-  int HeadOf(int query) const { return unit_.kv_head * group_ + query % group_; }
   KeySpan SpanOf(int query) const {
     return problem_.VisibleKeys(unit_.first_position + query / group_, unit_.keys);
   }
@@ -94,62 +93,7 @@ class UnitRunner {
     const KeySpan span = SpanOf(query);
     return span.begin < (range + 1) * kKeyRange && range * kKeyRange < span.end;
   }
-  // By columns, kLanes queries lie together.
-  float* QueryOf(int query) const {
-    return columns_ ? scratch_.query + int64_t{query / kLanes} * kLanes * key_dim_ + query % kLanes
-                    : scratch_.query + int64_t{query} * key_dim_;
-  }
   float* AccOf(int query) const { return scratch_.acc + int64_t{query} * value_dim_; }
-
-  void LoadQueries() const {
-    const HeadRows& rows = problem_.query;
-    switch (rows.dtype) {
-      case DType::kF16: LoadQueries(static_cast<const Half*>(rows.data)); break;
-      case DType::kBF16: LoadQueries(static_cast<const BFloat16*>(rows.data)); break;
-      default: LoadQueries(static_cast<const float*>(rows.data)); break;
-    }
-  }
-
-  template <class Q>
-  void LoadQueries(const Q* from) const {
-    const V scale = V::Broadcast(QueryScale(problem_));
-    for (int query = 0; query < queries_; ++query) {
-      const auto* line = reinterpret_cast<const char*>(from + RowOffset(problem_.query, query));
-      for (size_t byte = 0; byte < key_dim_ * sizeof(Q); byte += 64) {
-        __builtin_prefetch(line + byte, 0, 1);
-      }
-    }
-    for (int first = 0; first < queries_; first += kLanes) {
-      const int count = std::min(kLanes, queries_ - first);
-      for (int d = 0; d < key_dim_; d += kLanes) {
-        V block[kLanes];
-        for (int i = 0; i < kLanes; ++i) {
-          block[i] = i < count
-                         ? V::Mul(V::Load(from + RowOffset(problem_.query, first + i) + d), scale)
-                         : V::Zero();
-        }
-        StoreQueries(first, count, d, block);
-      }
-    }
-  }
-
-  // Elements [d, d + kLanes) of kLanes queries, as rows or as columns.
-  void StoreQueries(int first, int count, int d, V* block) const {
-    if (!columns_) {
-      for (int i = 0; i < count; ++i) {
-        V::Store(QueryOf(first + i) + d, block[i]);
-      }
-      return;
-    }
-    V::Transpose(block);
-    for (int i = 0; i < kLanes; ++i) {
-      V::Store(QueryOf(first) + ColumnOf(d + i, key_dim_) * kLanes, block[i]);
-    }
-  }
-
-  int64_t RowOffset(const HeadRows& rows, int query) const {
-    return RowOf(query) * rows.row_stride + HeadOf(query) * rows.head_stride;
-  }
 
   void RunRange(int64_t range_begin) {
     std::fill_n(scratch_.acc, int64_t{queries_} * value_dim_, 0.0f);
@@ -271,9 +215,9 @@ class UnitRunner {
   template <int kQueries, class U>
   void RunQueries(const TileRows<U>& rows, int query, TileKeys keys) {
     float* scores = scratch_.scores;
-    ScoreKeys<V, kQueries>(QueryOf(query), key_dim_, rows.keys, rows.key_rows, rows.WithKeys(),
-                           keys.begin / kLanes * kLanes, (keys.end + kLanes - 1) / kLanes * kLanes,
-                           scores);
+    ScoreKeys<V, kQueries>(query_rows_.At(query), key_dim_, rows.keys, rows.key_rows,
+                           rows.WithKeys(), keys.begin / kLanes * kLanes,
+                           (keys.end + kLanes - 1) / kLanes * kLanes, scores);
     float factors[kQueries];
     for (int i = 0; i < kQueries; ++i) {
       factors[i] =
@@ -289,11 +233,11 @@ class UnitRunner {
   void RunColumns(int64_t tile) {
     TileKeys keys[kMaxStep];
     for (int query = 0; query < queries_; query += kMaxStep) {
+      const int count = std::min(kMaxStep, queries_ - query);
+      LocateKeysOf(query, count, tile, keys);
       int begin = 0;  // of the queries that see some
       int end = 0;
-      for (int i = 0; i < std::min(kMaxStep, queries_ - query); ++i) {
-        const bool same_row = i > 0 && (query + i) % group_ != 0;
-        keys[i] = same_row ? keys[i - 1] : KeysOf(query + i, tile);
+      for (int i = 0; i < count; ++i) {
         if (keys[i].begin < keys[i].end) {
           begin = end == 0 ? i : begin;
           end = i + 1;
@@ -302,11 +246,24 @@ class UnitRunner {
       if (begin < end) {
         ScoreStep(query, begin, end, keys);
         float factors[kMaxStep + kLanes];
-        SoftmaxSteps<V>(problem_.logit_soft_cap, end - begin, keys + begin,
-                        scratch_.scores + begin * kKeyTile, scratch_.max + query + begin,
-                        scratch_.sum + int64_t{query + begin} * kLanes, factors + begin);
+        for (int i = begin; i < end; i += kLanes) {
+          SoftmaxSteps<V>(problem_.logit_soft_cap, std::min(kLanes, end - i), keys + i,
+                          scratch_.scores + i * kKeyTile, scratch_.max + query + i,
+                          scratch_.sum + int64_t{query + i} * kLanes, factors + i);
+        }
         AddStep(query, begin, end, keys, factors);
       }
+    }
+  }
+
+  // keys[i] = KeysOf(query + i), for `count` queries.
+  void LocateKeysOf(int query, int count, int64_t tile, TileKeys* keys) const {
+    keys[0] = KeysOf(query, tile);
+    // Both ends grow from row to row.
+    const bool alike = KeysOf(query + count - 1, tile) == keys[0];
+    for (int i = 1; i < count; ++i) {
+      const bool same = alike || (query + i) % group_ != 0;
+      keys[i] = same ? keys[i - 1] : KeysOf(query + i, tile);
     }
   }
 
@@ -318,7 +275,7 @@ class UnitRunner {
         if (j + kLanes <= keys[std::max(first, begin)].begin || j >= keys[last].end) {
           continue;
         }
-        const float* q = QueryOf(query + first);
+        const float* q = query_rows_.At(query + first);
         const float* columns = scratch_.columns + int64_t{j} * key_dim_;
         float* scores = scratch_.scores + first * kKeyTile + j;
         if (kBlock > 4 && last - first < 4) {
@@ -435,13 +392,13 @@ class UnitRunner {
     }
     const float factor = problem_.sinks == nullptr || span.begin == span.end
                              ? 1.0f
-                             : AddSink(problem_.sinks[HeadOf(query)] * kLog2E, total);
+                             : AddSink(problem_.sinks[query_rows_.HeadOf(query)] * kLog2E, total);
     if (problem_.lse != nullptr) {
-      problem_.lse[RowOf(query) * problem_.q_heads + HeadOf(query)] =
+      problem_.lse[query_rows_.RowOf(query) * problem_.q_heads + query_rows_.HeadOf(query)] =
           *total.max / kLog2E + std::log(*total.sum);
     }
     const HeadRows& rows = problem_.out;
-    const int64_t offset = RowOffset(rows, query);
+    const int64_t offset = query_rows_.Offset(rows, query);
     const float by = factor / *total.sum;
     switch (rows.dtype) {
       case DType::kF16: Store(total.acc, by, static_cast<Half*>(rows.data) + offset); break;
@@ -476,7 +433,8 @@ class UnitRunner {
   const int value_dim_;
   const int queries_;
   const bool columns_;  // a tile's keys are expanded as columns
-  const T* k_;          // of the unit's kv head
+  const QueryRows<V> query_rows_;
+  const T* k_;  // of the unit's kv head
   const T* v_;
   int64_t begin_;  // keys [begin_, end_) of the unit that some of its rows see
   int64_t end_;

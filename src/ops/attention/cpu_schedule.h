@@ -25,8 +25,9 @@ inline constexpr int kLanes = 16;
 inline constexpr int kMaxUnitQueries = 192;
 // Query vectors that the innermost loops work on together.
 inline constexpr int kMaxRun = 4;
-// Query vectors that share one softmax step.
-inline constexpr int kMaxStep = kLanes;
+// Query vectors that take their scores, and then their values, together: for as long a tile's keys,
+// and then its values, stay in the first cache.
+inline constexpr int kMaxStep = 2 * kLanes;
 
 // Query rows of one sequence and the q heads of one kv head against consecutive key ranges.
 struct Unit {
