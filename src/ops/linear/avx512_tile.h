@@ -57,15 +57,18 @@ inline __m512i WidenF8(const uint8_t* p) {
   return _mm512_or_si512(bits, _mm512_slli_epi16(sign, 8));
 }
 
+// The sums of rows [first_row, first_row + kRows) with the features of one panel of `p`.
 template <int kRows>
-inline void StoreTile(const __m512 (&acc)[kRows], const TileProduct& p) {
-  const auto mask =
-      static_cast<__mmask16>(p.columns >= kPanelWidth ? 0xffff : (1u << p.columns) - 1);
+inline void StoreTile(const __m512 (&acc)[kRows], const TileProduct& p, int panel = 0,
+                      int first_row = 0) {
+  const int first = panel * kPanelWidth;
+  const int columns = p.columns - first;
+  const auto mask = static_cast<__mmask16>(columns >= kPanelWidth ? 0xffff : (1u << columns) - 1);
   const bool has_bias = p.bias != nullptr;
-  const __m512 bias = has_bias ? _mm512_maskz_loadu_ps(mask, p.bias) : _mm512_setzero_ps();
+  const __m512 bias = has_bias ? _mm512_maskz_loadu_ps(mask, p.bias + first) : _mm512_setzero_ps();
   QUIRE_UNROLL
   for (int r = 0; r < kRows; ++r) {
-    float* out = p.out + r * p.out_stride;
+    float* out = p.out + (first_row + r) * p.out_stride + first;
     __m512 value = acc[r];
     if (has_bias) {
       value = _mm512_add_ps(value, bias);

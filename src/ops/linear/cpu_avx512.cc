@@ -12,56 +12,80 @@ namespace quire::ops::linear {
 
 namespace {
 
-// The integer products of steps [kBegin, kEnd) of a group, added to dot.
-template <PanelFormat kFormat, int kRows, int kBegin, int kEnd>
-inline void AddSteps(const uint8_t* w, const uint8_t* x, __m512i (&dot)[kRows]) {
-  if constexpr (kFormat.bits == 4) {
-    const __m512i low_nibbles = _mm512_set1_epi8(0x0f);
+// The integer products of steps [kBegin, kEnd) of a group, added to dot. The tile has kTileRows
+// rows, of which `x` points at the first of kRows.
+template <PanelFormat kFormat, int kTileRows, int kRows, int kPanels, int kBegin, int kEnd>
+inline void AddSteps(const uint8_t* w, int64_t panel_bytes, const uint8_t* x,
+                     __m512i (&dot)[kPanels][kRows]) {
+  const __m512i low_nibbles = _mm512_set1_epi8(0x0f);
+  QUIRE_UNROLL
+  for (int step = kBegin; step < kEnd; ++step) {
+    // Nibbles of one register are steps j and j + 4, taken one after the other.
+    const int j = kFormat.bits == 4 ? step / 2 + step % 2 * 4 : step;
+    __m512i codes[kPanels];
     QUIRE_UNROLL
-    for (int j = 0; j < 4; ++j) {
-      const __m512i pairs = _mm512_loadu_si512(w + 64 * j);
-      const __m512i low = _mm512_and_si512(pairs, low_nibbles);
-      const __m512i high = _mm512_and_si512(_mm512_srli_epi16(pairs, 4), low_nibbles);
-      QUIRE_UNROLL
-      for (int r = 0; r < kRows; ++r) {
-        dot[r] = _mm512_dpbusd_epi32(dot[r], low, BroadcastI32(x + (j * kRows + r) * 4));
-      }
-      QUIRE_UNROLL
-      for (int r = 0; r < kRows; ++r) {
-        dot[r] = _mm512_dpbusd_epi32(dot[r], high, BroadcastI32(x + ((j + 4) * kRows + r) * 4));
+    for (int i = 0; i < kPanels; ++i) {
+      codes[i] = _mm512_loadu_si512(w + i * panel_bytes + 64 * (kFormat.bits == 4 ? j % 4 : j));
+      if constexpr (kFormat.bits == 4) {
+        codes[i] = _mm512_and_si512(j < 4 ? codes[i] : _mm512_srli_epi16(codes[i], 4), low_nibbles);
       }
     }
-  } else {
     QUIRE_UNROLL
-    for (int j = kBegin; j < kEnd; ++j) {
-      const __m512i codes = _mm512_loadu_si512(w + 64 * j);
+    for (int r = 0; r < kRows; ++r) {
+      const __m512i activations = BroadcastI32(x + (j * kTileRows + r) * 4);
       QUIRE_UNROLL
-      for (int r = 0; r < kRows; ++r) {
-        dot[r] = _mm512_dpbusd_epi32(dot[r], codes, BroadcastI32(x + (j * kRows + r) * 4));
+      for (int i = 0; i < kPanels; ++i) {
+        dot[i][r] = _mm512_dpbusd_epi32(dot[i][r], codes[i], activations);
       }
     }
   }
 }
 
 // One subgroup: its integer products, scaled and added to acc.
-template <PanelFormat kFormat, int kRows, int kSubgroup>
-inline void AddSubgroup(const uint8_t* w, const uint8_t* x, const int32_t* offsets,
-                        __m512 (&acc)[kRows]) {
+template <PanelFormat kFormat, int kTileRows, int kRows, int kPanels, int kSubgroup>
+inline void AddSubgroup(const uint8_t* w, int64_t panel_bytes, const uint8_t* x,
+                        const int32_t* offsets, __m512 (&acc)[kPanels][kRows]) {
   constexpr int kOffsetRow = kFormat.subgroups == 2 ? 1 + kSubgroup : kFormat.bits == 4 ? 0 : 3;
   constexpr int kSteps = 8 / kFormat.subgroups;
-  __m512i dot[kRows];
+  __m512i dot[kPanels][kRows];
   QUIRE_UNROLL
   for (int r = 0; r < kRows; ++r) {
-    dot[r] =
-        kFormat.has_min ? _mm512_setzero_si512() : BroadcastI32(offsets + kOffsetRow * kRows + r);
+    QUIRE_UNROLL
+    for (int i = 0; i < kPanels; ++i) {
+      dot[i][r] = kFormat.has_min ? _mm512_setzero_si512()
+                                  : BroadcastI32(offsets + kOffsetRow * kTileRows + r);
+    }
   }
-  AddSteps<kFormat, kRows, kSubgroup * kSteps, (kSubgroup + 1) * kSteps>(w, x, dot);
-  const __m512 scales =
-      LoadScales<kFormat.half_scales>(w + kFormat.CodeBytes() + kSubgroup * kFormat.ScaleBytes());
+  AddSteps<kFormat, kTileRows, kRows, kPanels, kSubgroup * kSteps, (kSubgroup + 1) * kSteps>(
+      w, panel_bytes, x, dot);
   QUIRE_UNROLL
-  for (int r = 0; r < kRows; ++r) {
-    const __m512 scale = _mm512_mul_ps(scales, BroadcastF32(x + (8 * kRows + r) * 4));
-    acc[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[r]), scale, acc[r]);
+  for (int i = 0; i < kPanels; ++i) {
+    const __m512 scales = LoadScales<kFormat.half_scales>(
+        w + i * panel_bytes + kFormat.CodeBytes() + kSubgroup * kFormat.ScaleBytes());
+    QUIRE_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      const __m512 scale = _mm512_mul_ps(scales, BroadcastF32(x + (8 * kTileRows + r) * 4));
+      acc[i][r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[i][r]), scale, acc[i][r]);
+    }
+  }
+}
+
+// Adds the products of a group's mins.
+template <PanelKind kKind, int kTileRows, int kRows, int kPanels>
+inline void AddMins(const uint8_t* w, int64_t panel_bytes, const uint8_t* x,
+                    __m512 (&acc)[kPanels][kRows]) {
+  constexpr PanelFormat kFormat = FormatOf(kKind);
+  QUIRE_UNROLL
+  for (int i = 0; i < kPanels; ++i) {
+    const uint8_t* scales = w + i * panel_bytes + kFormat.CodeBytes();
+    __m512 mins = LoadScales<kFormat.half_scales>(scales + kFormat.ScaleBytes());
+    if constexpr (kKind == PanelKind::kU4Zero) {
+      mins = _mm512_mul_ps(mins, LoadScales<kFormat.half_scales>(scales));
+    }
+    QUIRE_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      acc[i][r] = _mm512_fmadd_ps(mins, BroadcastF32(x + (9 * kTileRows + r) * 4), acc[i][r]);
+    }
   }
 }
 
@@ -74,40 +98,82 @@ inline void PrefetchAhead(const uint8_t* w) {
   }
 }
 
-template <PanelKind kKind, int kRows>
-void QuantizedRows(const TileProduct& p) {
-  constexpr PanelFormat kFormat = FormatOf(kKind);
-  __m512 acc[kRows];
+// Asks for the lines that the sums go to, which are in no cache yet when the rows are many.
+template <int kRows, int kPanels>
+inline void FetchOut(const TileProduct& p, int panel, int first_row) {
   QUIRE_UNROLL
   for (int r = 0; r < kRows; ++r) {
-    acc[r] = _mm512_setzero_ps();
-  }
-  const uint8_t* w = p.panel;
-  const uint8_t* x = p.tile;
-  const int32_t* offsets = p.offsets;
-  for (int64_t g = 0; g < p.groups; ++g) {
-    if constexpr (kRows <= kStreamedRows) {
-      PrefetchAhead<kFormat.GroupBytes()>(w);
+    QUIRE_UNROLL
+    for (int i = 0; i < kPanels; ++i) {
+      __builtin_prefetch(p.out + (first_row + r) * p.out_stride + (panel + i) * kPanelWidth, 1);
     }
-    AddSubgroup<kFormat, kRows, 0>(w, x, offsets, acc);
+  }
+}
+
+// kPanels panels from `panel` on with rows [first_row, first_row + kRows) of a tile of kTileRows.
+template <PanelKind kKind, int kTileRows, int kRows, int kPanels>
+void QuantizedRows(const TileProduct& p, int panel, int first_row) {
+  constexpr PanelFormat kFormat = FormatOf(kKind);
+  __m512 acc[kPanels][kRows];
+  QUIRE_UNROLL
+  for (int i = 0; i < kPanels; ++i) {
+    QUIRE_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      acc[i][r] = _mm512_setzero_ps();
+    }
+  }
+  const uint8_t* w = p.panel + panel * p.panel_bytes;
+  const uint8_t* x = p.tile + first_row * 4;
+  const int32_t* offsets = p.offsets + first_row;
+  if constexpr (kTileRows > kStreamedRows) {
+    FetchOut<kRows, kPanels>(p, panel, first_row);
+  }
+  const int64_t next_step = p.next_step;
+  const uint8_t* next = p.next + first_row / kRows * p.groups * next_step;
+  for (int64_t g = 0; g < p.groups; ++g) {
+    if constexpr (kTileRows <= kStreamedRows) {
+      PrefetchAhead<kFormat.GroupBytes()>(w);
+    } else {
+      for (int64_t byte = 0; byte < next_step; byte += 64) {
+        __builtin_prefetch(next + byte, 0, 2);
+      }
+      next += next_step;
+    }
+    AddSubgroup<kFormat, kTileRows, kRows, kPanels, 0>(w, p.panel_bytes, x, offsets, acc);
     if constexpr (kFormat.subgroups == 2) {
-      AddSubgroup<kFormat, kRows, 1>(w, x, offsets, acc);
+      AddSubgroup<kFormat, kTileRows, kRows, kPanels, 1>(w, p.panel_bytes, x, offsets, acc);
     }
     if constexpr (kFormat.has_min) {
-      __m512 mins = LoadScales<kFormat.half_scales>(w + kFormat.CodeBytes() + kFormat.ScaleBytes());
-      if constexpr (kKind == PanelKind::kU4Zero) {
-        mins = _mm512_mul_ps(mins, LoadScales<kFormat.half_scales>(w + kFormat.CodeBytes()));
-      }
-      QUIRE_UNROLL
-      for (int r = 0; r < kRows; ++r) {
-        acc[r] = _mm512_fmadd_ps(mins, BroadcastF32(x + (9 * kRows + r) * 4), acc[r]);
-      }
+      AddMins<kKind, kTileRows, kRows, kPanels>(w, p.panel_bytes, x, acc);
     }
     w += kFormat.GroupBytes();
-    x += kTileWordsPerRow * kRows * 4;
-    offsets += kOffsetWordsPerRow * kRows;
+    x += kTileWordsPerRow * kTileRows * 4;
+    offsets += kOffsetWordsPerRow * kTileRows;
   }
-  StoreTile<kRows>(acc, p);
+  QUIRE_UNROLL
+  for (int i = 0; i < kPanels; ++i) {
+    StoreTile<kRows>(acc[i], p, panel + i, first_row);
+  }
+}
+
+// A tile of many rows goes through two panels in two passes: of 6 x 2 accumulators each broadcast
+// serves two products, so that loads do not hold up the products as they do with 12 x 1.
+template <PanelKind kKind, int kRows>
+void QuantizedProduct(const TileProduct& product) {
+  if constexpr (kRows <= kStreamedRows) {
+    for (int panel = 0; panel < product.panels; ++panel) {
+      QuantizedRows<kKind, kRows, kRows, 1>(product, panel, 0);
+    }
+  } else {
+    constexpr int kPassRows = kRows / kPasses;
+    for (int first_row = 0; first_row < kRows; first_row += kPassRows) {
+      if (product.panels == 2) {
+        QuantizedRows<kKind, kRows, kPassRows, 2>(product, 0, first_row);
+      } else {
+        QuantizedRows<kKind, kRows, kPassRows, 1>(product, 0, first_row);
+      }
+    }
+  }
 }
 
 template <PanelKind kKind, int kRows>
@@ -246,7 +312,7 @@ template <PanelKind kKind, int kRows>
 struct Kernel {
   static void Run(const TileProduct& product) {
     if constexpr (!FormatOf(kKind).IsPlain()) {
-      QuantizedRows<kKind, kRows>(product);
+      QuantizedProduct<kKind, kRows>(product);
     } else if constexpr (kKind == PanelKind::kI8) {
       ByteRows<kRows>(product);
     } else if constexpr (FormatOf(kKind).depth == 1) {

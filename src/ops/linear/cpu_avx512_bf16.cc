@@ -74,9 +74,9 @@ void PairDots(const TileProduct& p) {
   QUIRE_UNROLL
   for (int i = 0; i < kPanels; ++i) {
     if constexpr (kScaled) {
-      StoreTile<kRows>(sum[i], FromPanel(p, i));
+      StoreTile<kRows>(sum[i], p, i);
     } else {
-      StoreTile<kRows>(acc[i], FromPanel(p, i));
+      StoreTile<kRows>(acc[i], p, i);
     }
   }
 }

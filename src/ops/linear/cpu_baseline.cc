@@ -210,16 +210,21 @@ void ByteRows(const TileProduct& p) {
 }
 
 template <PanelKind kKind, int kRows>
+void Product(const TileProduct& p) {
+  if constexpr (!FormatOf(kKind).IsPlain()) {
+    QuantizedRows<kKind, kRows>(p);
+  } else if constexpr (kKind == PanelKind::kI8) {
+    ByteRows<kRows>(p);
+  } else {
+    PlainRows<kKind, kRows>(p);
+  }
+}
+
+template <PanelKind kKind, int kRows>
 struct Kernel {
   static void Run(const TileProduct& product) {
-    if constexpr (!FormatOf(kKind).IsPlain()) {
-      QuantizedRows<kKind, kRows>(product);
-    } else if constexpr (kKind == PanelKind::kI8) {
-      ByteRows<kRows>(product);
-    } else {
-      for (int panel = 0; panel < product.panels; ++panel) {
-        PlainRows<kKind, kRows>(FromPanel(product, panel));
-      }
+    for (int panel = 0; panel < product.panels; ++panel) {
+      Product<kKind, kRows>(FromPanel(product, panel));
     }
   }
 };

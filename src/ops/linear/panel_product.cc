@@ -16,8 +16,10 @@ namespace {
 
 // Activations of one block of rows should stay in a core's own cache while the panels pass.
 constexpr int64_t kBlockBytes = 512 * 1024;
-// Multiply-adds that make a task worth claiming; about 10 microseconds of one core.
-constexpr int64_t kTaskProducts = int64_t{2} << 20;
+// More is not fetched ahead: it would displace the activations.
+constexpr int64_t kFetchedBytes = 128 * 1024;
+// The most multiply-adds of a task; about 100 microseconds of one core.
+constexpr int64_t kTaskProducts = int64_t{16} << 20;
 
 // The cut of a product into tasks: blocks of rows, each with chunks of panels.
 struct Cut {
@@ -32,13 +34,15 @@ struct Cut {
 std::span<const int64_t> CutPanels(Workspace& workspace, int64_t panels, int64_t most, int64_t step,
                                    int threads) {
   auto* begins = workspace.Allocate<int64_t>(static_cast<size_t>(panels + 1));
+  // Fewer panels than a step are slow: the last chunks have them only if chunks would be too few.
+  const bool enough = panels >= 6 * threads * step;
   size_t count = 0;
   for (int64_t begin = 0; begin < panels;) {
     begins[count++] = begin;
     const int64_t fair = (panels - begin) * 3 / (4 * threads);
     const int64_t chunk = std::clamp<int64_t>(std::min(most, fair), 1, panels);
     const int64_t whole_steps = (chunk + step - 1) / step * step;
-    begin += whole_steps <= fair ? whole_steps : chunk;
+    begin += whole_steps <= fair || enough ? whole_steps : chunk;
   }
   begins[count] = panels;
   return {begins, count + 1};
@@ -67,6 +71,15 @@ void FetchFirst(const Segment& segment, int64_t panel) {
   for (int64_t byte = 0; byte < kPrefetchDistance; byte += 64) {
     __builtin_prefetch(data + byte);
   }
+}
+
+// TileProduct::next_step for so many bytes, shared evenly among the groups of all passes.
+int64_t FetchStep(int64_t bytes, int64_t groups, int64_t rows) {
+  if (rows <= kStreamedRows || bytes > kFetchedBytes) {
+    return 0;
+  }
+  const int64_t steps = (rows + kMaxTileRows - 1) / kMaxTileRows * kPasses * groups;
+  return ((bytes + steps - 1) / steps + 63) / 64 * 64;
 }
 
 // A product of one call, with what its kernels read and write.
@@ -106,9 +119,17 @@ class Multiplication {
       product.scales = segment.scales + panel * segment.scale_blocks * kPanelWidth;
       product.columns = static_cast<int>(std::min(count * kPanelWidth, segment.features - feature));
       product.bias = bias_ != nullptr ? bias_ + column : nullptr;
+      product.next = product.panel + count * segment.panel_bytes;
+      const uint8_t* const fetched =
+          product.next + std::min(step, end - panel - count) * segment.panel_bytes;
+      product.next_step = FetchStep(fetched - product.next, product.groups, row_end - row_begin);
       ForEachTile(row_begin, row_end, [&](int64_t row, int size) {
         PointAt(format.form, row, product);
         MultiplyTile(kernels[size], product, row, kTileRows[size], column);
+        product.next += kPasses * product.groups * product.next_step;
+        if (product.next >= fetched) {
+          product.next_step = 0;
+        }
       });
     }
   }

@@ -23,10 +23,18 @@ inline constexpr int kMaxTileRows = 12;
 inline constexpr int kStreamedRows = 4;
 inline constexpr int64_t kPrefetchDistance = 4096;
 
-// The most panels of one product. Several hide the latency of a sum with few rows.
+// A kernel of more rows than that goes through the groups so often, each time for some of the rows.
+inline constexpr int kPasses = 2;
+
+// The most panels of one product. Several hide the latency of a sum with few rows, and share the
+// loads of activations in one of many.
 inline constexpr int kMaxPanels = 4;
 constexpr int PanelsPerProduct(PanelKind kind) {
-  return FormatOf(kind).form == ActivationForm::kBf16 ? kMaxPanels : 1;
+  switch (FormatOf(kind).form) {
+    case ActivationForm::kBf16: return kMaxPanels;
+    case ActivationForm::kBlock8: return 2;
+    default: return 1;
+  }
 }
 
 // out[r][c] (=, +=) sum over K of x[r] * w[c] (+ bias[c]) for the rows of a tile and the features
@@ -57,6 +65,11 @@ struct TileProduct {
   int columns;        // in all panels
   const float* bias;  // [columns] or null
   bool accumulate;
+  // Panels of a later product, to be fetched into the second cache meanwhile: `next_step` bytes, a
+  // multiple of 64, for each group of each of kPasses passes. 0 for few rows. Only speed depends on
+  // it.
+  const uint8_t* next;
+  int64_t next_step;
 };
 using TileKernel = void (*)(const TileProduct& product);
 
