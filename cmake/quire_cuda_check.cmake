@@ -15,8 +15,9 @@ function(quire_add_cuda_check)
   add_test(NAME cuda.configure
     COMMAND ${CMAKE_COMMAND} -S . --preset cuda-all -B ${folder} -DCMAKE_CUDA_COMPILER=${QUIRE_NVCC}
     WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-  add_test(NAME cuda.build
-    COMMAND ${CMAKE_COMMAND} --build ${folder} --target quire quire_platform_test operators_page)
+  # Two at a time: the largest compiles take 3.4 GB each.
+  add_test(NAME cuda.build COMMAND ${CMAKE_COMMAND} --build ${folder} --parallel 2
+    --target quire quire_platform_test operators_page)
   add_test(NAME cuda.platform COMMAND ${folder}/src/quire_platform_test)
   add_test(NAME cuda.docs COMMAND sh -c "${print} | diff -u '${page}' -")
   # With or without a GPU: the CPU serves where no other device does.
