@@ -17,7 +17,6 @@ namespace {
 constexpr int32_t kFirstOrdinaryToken =
     300;  // past the special and byte tokens of both vocabularies
 constexpr int32_t kOrdinaryTokens = 40000;
-constexpr int64_t kAmpleKvTokens = 16384;
 constexpr int64_t kTierBytes = 16 << 20;  // a few of the largest pages
 
 // FNV-1a over the 32-bit patterns.
@@ -138,7 +137,6 @@ Workload::Workload(std::string model_path, DType kv_dtype, size_t count, std::mt
   for (size_t i = 0; i < count; ++i) {
     ExactnessPlan alone;
     alone.arrivals = {{.request = i}};
-    alone.kv_tokens = kAmpleKvTokens;
     alone_.push_back(Serve(alone).traces[0]);
     if (EndsEarly(i)) {
       EndEarly(requests_[i], alone_[i]);
@@ -154,6 +152,12 @@ void Workload::EndEarly(RequestSpec& request, Trace& trace) {
   request.stop_token_ids = {trace.tokens[kDrawn - 1]};
   trace.tokens.resize(kDrawn);
   trace.logit_hashes.resize(kDrawn);
+}
+
+bool Workload::IsPlainlyGreedy(size_t request) const {
+  const RequestSpec& spec = requests_[request];
+  return spec.sampling.temperature == 0 && spec.sampling.repetition_penalty == 1 &&
+         spec.sampling.frequency_penalty == 0 && spec.ignore_eos;
 }
 
 int64_t Workload::TokensOf(size_t request) const {
@@ -195,7 +199,9 @@ ExactnessPlan Workload::DrawPlan(std::mt19937_64& random) const {
          .priority = static_cast<int32_t>(Draw(random, -2, 2))});
   }
   const bool tight = growing || Draw(random, 0, 1) == 0;
-  plan.kv_tokens = tight ? LargestRequest(plan) + Draw(random, 0, 40) : kAmpleKvTokens;
+  if (tight) {
+    plan.kv_tokens = LargestRequest(plan) + Draw(random, 0, 40);
+  }
   return plan;
 }
 

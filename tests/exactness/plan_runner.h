@@ -26,7 +26,7 @@ struct ExactnessPlan {
   int32_t max_prefill_chunk = 512;
   int32_t step_token_budget = 512;
   int32_t max_running = 16;
-  int64_t kv_tokens = 0;  // of the pool; small ones force preemption
+  int64_t kv_tokens = 16384;  // of the pool: more than any plan needs; small ones force preemption
   bool prefix_cache = true;
   bool tiers = false;   // pages that leave the pool go to host memory and disk
   bool salted = false;  // requests of even and odd number share nothing
@@ -58,6 +58,8 @@ class Workload {
   // Requests with a short prompt and a long answer, and those of them that end long before it.
   static bool Grows(size_t request) { return request % 3 == 0; }
   static bool EndsEarly(size_t request) { return request % 6 == 3; }
+  // Each token is that of the largest logit, to the last.
+  bool IsPlainlyGreedy(size_t request) const;
   // Most tokens of a request, prompt and output.
   int64_t TokensOf(size_t request) const;
 
