@@ -124,6 +124,23 @@ class Bench {
   std::vector<EngineEvent> events_;
 };
 
+// A pool that holds what a round computes and little more: after the round that is not counted all
+// pages have been used before, as in a server that has run for a while.
+Status FitPool(const BenchOptions& bench, EngineOptions& options) {
+  QUIRE_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Open(options.model_path));
+  QUIRE_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(file));
+  EngineOptions with_type = options;
+  with_type.kv_dtype = options.kv_dtype.value_or(DType::kF16);  // or one of its size
+  const auto pages_of = [&](int64_t tokens) { return tokens / options.page_size + 2; };
+  const int32_t own = bench.prompt_tokens + bench.output_tokens;
+  const int64_t pages = pages_of(bench.context) + bench.batch * pages_of(own);
+  options.kv_memory_bytes = pages * KvLayoutOf(config, with_type).BytesPerPage();
+  if (options.max_context == 0) {
+    options.max_context = bench.context + own;
+  }
+  return OkStatus();
+}
+
 // What a decode step must read: the weights once, and the keys and values of every stream, half way
 // through its output.
 double DecodeBytes(const ModelRunner& runner, const BenchOptions& options) {
@@ -237,22 +254,30 @@ void Print(const std::vector<Round>& rounds, const Engine& engine, const BenchOp
   }
 }
 
+int Fail(const Status& status) {
+  std::fprintf(stderr, "quire bench: %s\n", status.message().c_str());
+  return 1;
+}
+
 }  // namespace
 
-int RunBench(const EngineOptions& engine_options, const BenchOptions& options) {
+int RunBench(EngineOptions engine_options, const BenchOptions& options) {
   SetLogLevel(LogLevel::kWarning);
+  if (engine_options.kv_memory_bytes == 0) {
+    if (const Status fits = FitPool(options, engine_options); !fits.ok()) {
+      return Fail(fits);
+    }
+  }
   auto engine = Engine::Create(engine_options);
   if (!engine.ok()) {
-    std::fprintf(stderr, "quire bench: %s\n", engine.status().message().c_str());
-    return 1;
+    return Fail(engine.status());
   }
   Bench bench(**engine, options);
   std::vector<Round> rounds;
   for (int32_t i = 0; i <= options.rounds; ++i) {
     auto round = bench.Run();
     if (!round.ok()) {
-      std::fprintf(stderr, "quire bench: %s\n", round.status().message().c_str());
-      return 1;
+      return Fail(round.status());
     }
     if (i > 0) {
       rounds.push_back(*round);

@@ -17,6 +17,6 @@ struct BenchOptions {
 };
 
 // Prefill and decode rates of `batch` streams that start together. Returns the process's exit code.
-int RunBench(const EngineOptions& engine_options, const BenchOptions& options);
+int RunBench(EngineOptions engine_options, const BenchOptions& options);
 
 }  // namespace quire

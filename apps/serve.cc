@@ -20,7 +20,9 @@ int RunServe(const EngineOptions& engine_options, const ServerOptions& server_op
   if (!server.ok()) {
     return Fail(server.status());
   }
-  auto engine = EngineThread::Start(engine_options);
+  EngineOptions options = engine_options;
+  options.populate_kv = true;
+  auto engine = EngineThread::Start(options);
   if (!engine.ok()) {
     return Fail(engine.status());
   }

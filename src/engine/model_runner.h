@@ -78,8 +78,9 @@ class ModelRunner {
   std::optional<KvStorage> kv_;
   std::unique_ptr<StepInputs> inputs_;
   StepGraphs graphs_;
-  Tensor logits_;       // [rows reserved, V]
-  Buffer host_logits_;  // pinned; as large as the largest that was asked for
+  Tensor logits_;            // [rows reserved, V]
+  Buffer host_logits_;       // pinned; as large as the largest that was asked for
+  std::jthread populating_;  // kv_; last, so that it ends first
 };
 
 }  // namespace quire

@@ -52,6 +52,24 @@ Result<KvStorage> KvStorage::Create(Device& device, const KvLayout& layout, int3
   return storage;
 }
 
+void KvStorage::Populate(Device& device, const std::stop_token& stop) const {
+  constexpr size_t kSlice = size_t{2} << 20;
+  bool more = true;
+  for (size_t begin = 0; more; begin += kSlice) {
+    more = false;
+    for (const Buffer& array : arrays_) {
+      if (stop.stop_requested()) {
+        return;
+      }
+      if (begin < array.bytes()) {
+        device.Populate(static_cast<std::byte*>(array.data()) + begin,
+                        std::min(kSlice, array.bytes() - begin));
+        more = true;
+      }
+    }
+  }
+}
+
 void* KvStorage::Array(int32_t layer, KvArray array) const {
   QUIRE_CHECK_GE(layer, 0);
   QUIRE_CHECK_LT(layer, layout_.num_layers);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <stop_token>
 #include <vector>
 
 #include "base/status.h"
@@ -29,6 +30,10 @@ class KvStorage {
   const KvLayout& layout() const { return layout_; }
   int32_t num_pages() const { return num_pages_; }
   int64_t bytes() const { return layout_.BytesPerPage() * num_pages_ + layout_.SharedBytes(); }
+
+  // Populates the memory of all pages, those of page 0 first, which a new cache hands out first.
+  // Returns early if asked to. Thread-safe beside any use of the pages.
+  void Populate(Device& device, const std::stop_token& stop) const;
 
   // REQUIRES: 0 <= layer < layout().num_layers; keys and values, not latents.
   PagedKvView Layer(int32_t layer) const;

@@ -39,6 +39,13 @@ class LimitedDevice final : public Device {
   Result<size_t> AvailableMemory() const override { return promised_.value_or(available_); }
   Result<std::unique_ptr<Stream>> CreateStream() override { return Unsupported("no streams"); }
 
+  void Populate(void* data, size_t bytes) override { populated_.push_back({data, bytes}); }
+
+  struct Range {
+    void* data;
+    size_t bytes;
+  };
+  const std::vector<Range>& populated() const { return populated_; }
   void Promise(size_t bytes) { promised_ = bytes; }
   int64_t allocated() const { return static_cast<int64_t>(allocated_); }
 
@@ -47,6 +54,7 @@ class LimitedDevice final : public Device {
   size_t available_;
   size_t allocated_ = 0;
   std::optional<size_t> promised_;
+  std::vector<Range> populated_;
 };
 
 constexpr KvLayout kLayout = {
@@ -73,6 +81,37 @@ TEST(KvStorage, GivesEachLayerItsOwnArrays) {
     EXPECT_EQ((last + 1) * 4, 5 * kLayout.ArrayBytesPerPage(KvArray::kKeys));
   }
   EXPECT_EQ(arrays.size(), 6);
+}
+
+TEST(KvStorage, PopulatesAllArraysTheFirstPagesFirst) {
+  LimitedDevice device(64 << 20);
+  const int32_t pages = 20000;  // 5 MB for each array
+  const Result<KvStorage> storage = KvStorage::Create(device, kLayout, pages);
+  ASSERT_TRUE(storage.ok()) << storage.status().message();
+  storage->Populate(device, std::stop_token());
+  size_t total = 0;
+  std::set<void*> parts;
+  for (const LimitedDevice::Range& range : device.populated()) {
+    total += range.bytes;
+    parts.insert(range.data);
+  }
+  EXPECT_EQ(total, static_cast<size_t>(device.allocated()));
+  EXPECT_EQ(parts.size(), device.populated().size());
+  for (size_t i = 0; i < 6; ++i) {
+    const auto layer = static_cast<int32_t>(i / 2);
+    const PagedKvView view = storage->Layer(layer);
+    EXPECT_EQ(device.populated()[i].data, i % 2 == 0 ? view.k : view.v);
+  }
+}
+
+TEST(KvStorage, StopsPopulatingWhenAskedTo) {
+  LimitedDevice device(1 << 20);
+  const Result<KvStorage> storage = KvStorage::Create(device, kLayout, 5);
+  ASSERT_TRUE(storage.ok()) << storage.status().message();
+  std::stop_source stop;
+  stop.request_stop();
+  storage->Populate(device, stop.get_token());
+  EXPECT_TRUE(device.populated().empty());
 }
 
 // Bytes from the start of an array to the end of its last row, which is written: what a view

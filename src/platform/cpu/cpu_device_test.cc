@@ -2,8 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <limits>
@@ -58,6 +60,29 @@ TEST(CpuDeviceTest, AllocatesAlignedMemory) {
     EXPECT_EQ(reinterpret_cast<uintptr_t>(buffer->data()) % Buffer::kAlignment, 0U);
     std::memset(buffer->data(), 1, bytes);
   }
+}
+
+// Pages of [data, +bytes) that the system has given already.
+size_t PagesPresent(void* data, size_t bytes) {
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGE_SIZE));
+  std::vector<unsigned char> present(bytes / page);
+  EXPECT_EQ(::mincore(data, bytes, present.data()), 0);
+  return static_cast<size_t>(std::count(present.begin(), present.end(), 1));
+}
+
+TEST(CpuDeviceTest, PopulatesMemoryAndKeepsWhatLiesThere) {
+  constexpr size_t kBytes = size_t{32} << 20;
+  const auto device = CpuDevice::Create(1);
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGE_SIZE));
+  const Result<Buffer> buffer = (*device)->Allocate(kBytes + page);
+  ASSERT_TRUE(buffer.ok());
+  const auto address = reinterpret_cast<uintptr_t>(buffer->data());
+  auto* const bytes = reinterpret_cast<unsigned char*>((address + page - 1) / page * page);
+  bytes[kBytes / 2 + 100] = 7;
+  (*device)->Populate(bytes + kBytes / 2, kBytes / 4);
+  EXPECT_EQ(bytes[kBytes / 2 + 100], 7);
+  EXPECT_EQ(PagesPresent(bytes + kBytes / 2, kBytes / 4), kBytes / 4 / page);
+  EXPECT_LT(PagesPresent(bytes, kBytes), kBytes / page);
 }
 
 // Sizes on both sides of what lies alone, in a region, and in pages of its own.

@@ -23,6 +23,10 @@ class HostMemory {
   // resource_exhausted names the size.
   Result<Buffer> Allocate(size_t bytes);
 
+  // Device::Populate(). A huge page takes the system 0.1 to some milliseconds, the most in a
+  // virtual machine whose host must find it too.
+  static void Populate(void* data, size_t bytes);
+
  private:
   struct Region;
 
