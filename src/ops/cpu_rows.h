@@ -86,7 +86,7 @@ Function KernelOf(CpuIsa isa) {
 
 // Waking the threads and waiting for them costs a microsecond or two: less work than this is done
 // sooner by the calling thread alone.
-inline constexpr int64_t kInlineElements = 32 * 1024;
+inline constexpr int64_t kInlineElements = 8 * 1024;
 
 // Calls body(begin, end) over disjoint ranges that cover the rows [0, rows). The cut depends on the
 // number of threads, so a row's result must not depend on its neighbours.
