@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
@@ -126,6 +127,22 @@ int64_t ThreadPool::RunTasks(int worker) {
   return count;
 }
 
+bool ThreadPool::Expected::FetchSome() {
+  constexpr uintptr_t kLine = 64;
+  constexpr uintptr_t kLines = 4;
+  uintptr_t line = begin.load(std::memory_order_relaxed);
+  const uintptr_t stop = std::min(end.load(std::memory_order_relaxed), line + kLines * kLine);
+  if (line >= stop) {
+    return false;
+  }
+  for (uintptr_t next = line; next < stop; next += kLine) {
+    __builtin_prefetch(reinterpret_cast<const void*>(next));
+  }
+  // Unless there is another range by now.
+  begin.compare_exchange_strong(line, stop, std::memory_order_relaxed);
+  return true;
+}
+
 void ThreadPool::WorkerLoop(int index) {
   Worker& worker = workers_[index - 1];
   worker.is_asleep.store(false, std::memory_order_relaxed);
@@ -152,7 +169,9 @@ void ThreadPool::WaitForRegion(Worker& worker) {
       if (generation_.load(std::memory_order_acquire) != seen) {
         return;
       }
-      Pause();
+      if (!worker.expected.FetchSome()) {
+        Pause();
+      }
     }
   }
   worker.is_asleep.store(true, std::memory_order_relaxed);

@@ -42,7 +42,27 @@ class ThreadPool {
                &body, tasks});
   }
 
+  // A hint: `worker` will read [data, +bytes) in a region to come, likely first. It asks for that
+  // memory while it waits for regions, when its share of the memory's bandwidth is idle. Only speed
+  // depends on it: the memory may be gone by then. REQUIRES: 1 <= worker < size().
+  void ExpectRead(int worker, const void* data, size_t bytes) {
+    workers_[static_cast<size_t>(worker - 1)].expected.Set(data, bytes);
+  }
+
  private:
+  // Memory to be read. The worker may see the beginning of one range with the end of another: it
+  // only asks for it.
+  struct Expected {
+    void Set(const void* data, size_t bytes) {
+      begin.store(reinterpret_cast<uintptr_t>(data), std::memory_order_relaxed);
+      end.store(reinterpret_cast<uintptr_t>(data) + bytes, std::memory_order_relaxed);
+    }
+    // Asks for the next few lines; false if there are none left.
+    bool FetchSome();
+
+    std::atomic<uintptr_t> begin{0};
+    std::atomic<uintptr_t> end{0};
+  };
   struct Region {
     void (*call)(const void* body, int64_t task, int worker) = nullptr;
     const void* body = nullptr;
@@ -54,6 +74,7 @@ class ThreadPool {
     alignas(64) std::atomic<bool> is_asleep{true};
     std::atomic<bool> is_bound{false};
     std::atomic<uint32_t> seen{0};  // the last region that it came to
+    Expected expected;
   };
   class Placement;
 

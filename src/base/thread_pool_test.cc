@@ -91,6 +91,21 @@ TEST(ThreadPoolTest, StressOfDependentRegions) {
   }
 }
 
+// Memory that a worker expects is never read: it may be anything.
+TEST(ThreadPoolTest, ExpectedMemoryNeedNotExist) {
+  ThreadPool pool(3);
+  std::vector<int> calls(3, 0);
+  for (int region = 0; region < 300; ++region) {
+    const auto nowhere = static_cast<uintptr_t>(region) << 40;
+    pool.ExpectRead(1 + region % 2, reinterpret_cast<const void*>(nowhere + 13), 100'000);
+    pool.ParallelFor(3, [&](int64_t task, int) { ++calls[task]; });
+    if (region % 50 == 0) {
+      std::this_thread::sleep_for(std::chrono::microseconds(400));  // some fall asleep
+    }
+  }
+  EXPECT_EQ(calls, std::vector<int>(3, 300));
+}
+
 TEST(ThreadPoolTest, RegionsOfUnevenLength) {
   ThreadPool pool(3);
   for (int slow = 0; slow < 3; ++slow) {

@@ -9,6 +9,7 @@
 #include "model/layers/output_head.h"
 #include "model/layers/rope_table.h"
 #include "model/layers/token_embedding.h"
+#include "model/layers/weight_order.h"
 
 namespace quire {
 
@@ -62,13 +63,14 @@ class Gemma3Model final : public Model {
     QUIRE_ASSIGN_OR_RETURN(const TensorView windowed, windowed_rope_.ForBatch(context, batch));
     for (int32_t i = 0; i < config().num_layers; ++i) {
       const Gemma3Layer& layer = layers_[static_cast<size_t>(i)];
-      const AttentionLayer::Step step = {attention, layer.windowed ? windowed : global,
-                                         kv.Layer(i)};
+      const AttentionLayer::Step step = {attention, layer.windowed ? windowed : global, kv.Layer(i),
+                                         &layer.mlp.first_weight()};
       QUIRE_RETURN_IF_ERROR(layer.attention_norm.Forward(context, hidden, normed));
       QUIRE_RETURN_IF_ERROR(layer.attention.Forward(context, step, normed, branch, false));
       QUIRE_RETURN_IF_ERROR(layer.attention_post_norm.Forward(context, branch, hidden, true));
       QUIRE_RETURN_IF_ERROR(layer.mlp_norm.Forward(context, hidden, normed));
-      QUIRE_RETURN_IF_ERROR(layer.mlp.Forward(context, normed, branch, false));
+      QUIRE_RETURN_IF_ERROR(
+          layer.mlp.Forward(context, normed, branch, false, WeightAfter(layers_, i, head_)));
       QUIRE_RETURN_IF_ERROR(layer.mlp_post_norm.Forward(context, branch, hidden, true));
     }
     return head_.Forward(context, batch, hidden, logits);

@@ -8,6 +8,7 @@
 #include "model/layers/output_head.h"
 #include "model/layers/rope_table.h"
 #include "model/layers/token_embedding.h"
+#include "model/layers/weight_order.h"
 #include "tensor/block_formats.h"
 
 namespace quire {
@@ -47,11 +48,13 @@ class LlamaModel final : public Model {
     QUIRE_ASSIGN_OR_RETURN(const TensorView cos_sin, rope_.ForBatch(context, batch));
     for (int32_t i = 0; i < config().num_layers; ++i) {
       const LlamaLayer& layer = layers_[static_cast<size_t>(i)];
-      const AttentionLayer::Step step = {attention, cos_sin, kv.Layer(i)};
+      const AttentionLayer::Step step = {attention, cos_sin, kv.Layer(i),
+                                         &layer.mlp.first_weight()};
       QUIRE_RETURN_IF_ERROR(layer.attention_norm.Forward(context, hidden, normed));
       QUIRE_RETURN_IF_ERROR(layer.attention.Forward(context, step, normed, hidden, true));
       QUIRE_RETURN_IF_ERROR(layer.mlp_norm.Forward(context, hidden, normed));
-      QUIRE_RETURN_IF_ERROR(layer.mlp.Forward(context, normed, hidden, true));
+      QUIRE_RETURN_IF_ERROR(
+          layer.mlp.Forward(context, normed, hidden, true, WeightAfter(layers_, i, head_)));
     }
     return head_.Forward(context, batch, hidden, logits);
   }

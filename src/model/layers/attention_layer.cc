@@ -39,8 +39,8 @@ Status AttentionLayer::Forward(const ops::OpContext& context, const Step& step, 
   const int64_t key_size = int64_t{num_kv_heads_} * head_dim_;
   const int64_t qkv_size = query_size + 2 * key_size;
   const TensorView qkv = ops::Scratch(context, x.dtype(), {rows, qkv_size});
-  QUIRE_RETURN_IF_ERROR(
-      ops::linear::Run(context, {.x = x, .weight = qkv_.get(), .bias = {}, .out = qkv}));
+  QUIRE_RETURN_IF_ERROR(ops::linear::Run(
+      context, {.x = x, .weight = qkv_.get(), .bias = {}, .out = qkv, .next = output_.get()}));
   const TensorView query = qkv.Columns(0, query_size).SplitLast(head_dim_);
   const TensorView key = qkv.Columns(query_size, query_size + key_size).SplitLast(head_dim_);
   const TensorView value = qkv.Columns(query_size + key_size, qkv_size).SplitLast(head_dim_);
@@ -61,9 +61,12 @@ Status AttentionLayer::Forward(const ops::OpContext& context, const Step& step, 
                                                    .scale = options_.scale,
                                                    .window_left = options_.window_left,
                                                    .logit_soft_cap = soft_cap_}));
-  return ops::linear::Run(
-      context,
-      {.x = attended, .weight = output_.get(), .bias = {}, .out = out, .accumulate = accumulate});
+  return ops::linear::Run(context, {.x = attended,
+                                    .weight = output_.get(),
+                                    .bias = {},
+                                    .out = out,
+                                    .accumulate = accumulate,
+                                    .next = step.next});
 }
 
 }  // namespace quire

@@ -28,13 +28,16 @@ class AttentionLayer {
   // What a step's layers share.
   struct Step {
     AttentionBackend& backend;
-    TensorView cos_sin;  // f32 [T, rope_dim / 2, 2]
-    PagedKvView kv;      // this layer's pages
+    TensorView cos_sin;                     // f32 [T, rope_dim / 2, 2]
+    PagedKvView kv;                         // this layer's pages
+    const ops::linear::PackedWeight* next;  // linear::Args::next of the layer
   };
 
   // out = attention(x), or out += attention(x); x, out [T, hidden] of one type, not overlapping.
   Status Forward(const ops::OpContext& context, const Step& step, const TensorView& x,
                  const TensorView& out, bool accumulate) const;
+
+  const ops::linear::PackedWeight& first_weight() const { return *qkv_; }
 
  private:
   Options options_;

@@ -28,20 +28,27 @@ class GatedMlp {
     return mlp;
   }
 
-  // out = mlp(x), or out += mlp(x); x, out [T, hidden] of one type, not overlapping.
+  // out = mlp(x), or out += mlp(x); x, out [T, hidden] of one type, not overlapping. `next` is
+  // linear::Args::next of the layer.
   Status Forward(const ops::OpContext& context, const TensorView& x, const TensorView& out,
-                 bool accumulate) const {
+                 bool accumulate, const ops::linear::PackedWeight& next) const {
     const Workspace::Scope scope(context.workspace);
     const TensorView gate_up = ops::Scratch(context, x.dtype(), {x.dim(0), 2 * size_});
-    QUIRE_RETURN_IF_ERROR(
-        ops::linear::Run(context, {.x = x, .weight = gate_up_.get(), .bias = {}, .out = gate_up}));
+    QUIRE_RETURN_IF_ERROR(ops::linear::Run(
+        context,
+        {.x = x, .weight = gate_up_.get(), .bias = {}, .out = gate_up, .next = down_.get()}));
     const TensorView gated = gate_up.Columns(0, size_);
     QUIRE_RETURN_IF_ERROR(ops::act_and_mul::Run(
         context, {.gate_up = gate_up, .out = gated, .activation = activation_}));
-    return ops::linear::Run(
-        context,
-        {.x = gated, .weight = down_.get(), .bias = {}, .out = out, .accumulate = accumulate});
+    return ops::linear::Run(context, {.x = gated,
+                                      .weight = down_.get(),
+                                      .bias = {},
+                                      .out = out,
+                                      .accumulate = accumulate,
+                                      .next = &next});
   }
+
+  const ops::linear::PackedWeight& first_weight() const { return *gate_up_; }
 
  private:
   ops::act_and_mul::Activation activation_ = ops::act_and_mul::Activation::kSilu;

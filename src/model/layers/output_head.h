@@ -18,6 +18,8 @@ class OutputHead {
   Status Forward(const ops::OpContext& context, const BatchViews& batch, const TensorView& hidden,
                  const TensorView& logits) const;
 
+  const ops::linear::PackedWeight& weight() const { return *projection_; }
+
  private:
   RmsNormLayer norm_;
   std::shared_ptr<const ops::linear::PackedWeight> projection_;

@@ -131,6 +131,9 @@ struct Args {
   // second: logits that may be drawn get it, at the cost of one term. Needs f32 `out`, and
   // accumulate or else split_activations.
   float near_largest = std::numeric_limits<float>::infinity();
+  // The weight of the product that comes next on this stream, if it is known: it is asked for
+  // while threads wait. Only speed depends on it.
+  const PackedWeight* next = nullptr;
 };
 
 using Implementations = ImplementationList<Args>;

@@ -21,48 +21,92 @@ constexpr int64_t kFetchedBytes = 128 * 1024;
 // The most multiply-adds of a task; about 100 microseconds of one core.
 constexpr int64_t kTaskProducts = int64_t{16} << 20;
 
+// How the panels of a block are cut into chunks: a batch of one for each thread, which together
+// take three quarters of what is left, and so on. Long ones first let a thread stream through
+// neighbouring panels, short ones last let all threads finish together (factoring; Hummel,
+// Schonberg and Flynn, 1992).
+class PanelCut {
+ public:
+  PanelCut(int64_t panels, int64_t most, int64_t step, int threads)
+      : panels_(panels),
+        most_(most),
+        step_(step),
+        threads_(threads),
+        enough_(panels >= 6 * threads * step) {}
+
+  // The chunks of the batch that begins at panel `begin`.
+  int64_t ChunkAt(int64_t begin) const {
+    const int64_t fair = (panels_ - begin) * 3 / (4 * threads_);
+    const int64_t chunk = std::clamp<int64_t>(std::min(most_, fair), 1, panels_);
+    const int64_t whole_steps = (chunk + step_ - 1) / step_ * step_;
+    return whole_steps <= fair || enough_ ? whole_steps : chunk;
+  }
+
+  // Where all chunks begin, ascending, then the number of panels.
+  std::span<const int64_t> Begins(Workspace& workspace) const {
+    auto* begins = workspace.Allocate<int64_t>(static_cast<size_t>(panels_ + 1));
+    size_t count = 0;
+    int64_t chunk = 0;
+    for (int64_t begin = 0; begin < panels_; begin += chunk) {
+      if (count % static_cast<size_t>(threads_) == 0) {
+        chunk = ChunkAt(begin);
+      }
+      begins[count++] = begin;
+    }
+    begins[count] = panels_;
+    return {begins, count + 1};
+  }
+
+ private:
+  int64_t panels_;
+  int64_t most_;  // of a chunk
+  int64_t step_;
+  int threads_;
+  // Fewer panels than a step are slow: the last chunks have them only if chunks would be too few.
+  bool enough_;
+};
+
 // The cut of a product into tasks: blocks of rows, each with chunks of panels.
 struct Cut {
   int64_t block_rows;  // a multiple of kMaxTileRows
   int64_t blocks;
-  std::span<const int64_t> chunks;  // where they begin, ascending, then the number of panels
+  PanelCut panels;
 };
 
-// The chunks of a block: long ones first, so that a thread streams through neighbouring panels,
-// then ever shorter ones, so that all threads finish together (guided self-scheduling;
-// Polychronopoulos and Kuck, 1987).
-std::span<const int64_t> CutPanels(Workspace& workspace, int64_t panels, int64_t most, int64_t step,
-                                   int threads) {
-  auto* begins = workspace.Allocate<int64_t>(static_cast<size_t>(panels + 1));
-  // Fewer panels than a step are slow: the last chunks have them only if chunks would be too few.
-  const bool enough = panels >= 6 * threads * step;
-  size_t count = 0;
-  for (int64_t begin = 0; begin < panels;) {
-    begins[count++] = begin;
-    const int64_t fair = (panels - begin) * 3 / (4 * threads);
-    const int64_t chunk = std::clamp<int64_t>(std::min(most, fair), 1, panels);
-    const int64_t whole_steps = (chunk + step - 1) / step * step;
-    begin += whole_steps <= fair || enough ? whole_steps : chunk;
-  }
-  begins[count] = panels;
-  return {begins, count + 1};
-}
-
-// `step` panels at a time make a product. The chunks live in `workspace`.
-Cut CutProduct(Workspace& workspace, int64_t m, int64_t k, int64_t panels, int64_t step,
-               int threads) {
-  const int64_t row_bytes = k * 5 / 4 + 1;
+Cut CutProduct(const PanelWeight& weight, int64_t m, int threads) {
+  const int64_t panels = weight.panels();
+  const int64_t row_bytes = weight.k() * 5 / 4 + 1;
   int64_t rows = std::clamp<int64_t>(kBlockBytes / row_bytes, 48, 4096);
   const int64_t wanted_blocks = 4 * threads / panels + 1;  // few panels: more blocks keep all busy
   if (threads > 1 && wanted_blocks > 1) {
     rows = std::min(rows, (m + wanted_blocks - 1) / wanted_blocks);
   }
-  Cut cut;
-  cut.block_rows = (rows + kMaxTileRows - 1) / kMaxTileRows * kMaxTileRows;
-  cut.blocks = (m + cut.block_rows - 1) / cut.block_rows;
-  const int64_t panel_products = std::min(cut.block_rows, m) * kPanelWidth * k;
-  cut.chunks = CutPanels(workspace, panels, kTaskProducts / panel_products, step, threads);
-  return cut;
+  const int64_t block_rows = (rows + kMaxTileRows - 1) / kMaxTileRows * kMaxTileRows;
+  int64_t step = 1;
+  for (const Segment& segment : weight.segments()) {
+    step = std::max<int64_t>(step, PanelsPerProduct(segment.kind));
+  }
+  const int64_t panel_products = std::min(block_rows, m) * kPanelWidth * weight.k();
+  return {block_rows, (m + block_rows - 1) / block_rows,
+          PanelCut(panels, kTaskProducts / panel_products, step, threads)};
+}
+
+// Tells each worker where it will begin in a product of `m` rows with `weight`: the calling thread
+// takes the first chunk, they the next ones.
+void ExpectProduct(ThreadPool& threads, const PanelWeight& weight, int64_t m) {
+  const int64_t chunk = CutProduct(weight, m, threads.size()).panels.ChunkAt(0);
+  for (int worker = 1; worker < threads.size(); ++worker) {
+    int64_t panel = worker * chunk;
+    for (const Segment& segment : weight.segments()) {
+      if (panel < segment.panels) {
+        const int64_t bytes = std::min(chunk, segment.panels - panel) * segment.panel_bytes;
+        threads.ExpectRead(worker, segment.data + panel * segment.panel_bytes,
+                           static_cast<size_t>(std::min(bytes, kFetchedBytes)));
+        break;
+      }
+      panel -= segment.panels;
+    }
+  }
 }
 
 // Where a task begins nothing has been asked for yet.
@@ -276,19 +320,18 @@ Status RunPanels(const KernelSet& set, const OpContext& context, const Args& arg
   }
   const ActivationTiles tiles = PrepareActivations(set, context, args.x, weight);
   const Multiplication multiplication(set, args, tiles);
-  int64_t step = 1;
-  for (const Segment& segment : weight.segments()) {
-    step = std::max<int64_t>(step, PanelsPerProduct(segment.kind));
+  const Cut cut = CutProduct(weight, m, threads.size());
+  const std::span<const int64_t> begins = cut.panels.Begins(context.workspace);
+  const auto chunks = static_cast<int64_t>(begins.size()) - 1;
+  if (m <= kStreamedRows && args.next != nullptr && args.next->layout() == kPanelLayout) {
+    ExpectProduct(threads, static_cast<const PanelWeight&>(*args.next), m);
   }
-  const Cut cut =
-      CutProduct(context.workspace, m, weight.k(), weight.panels(), step, threads.size());
-  const auto chunks = static_cast<int64_t>(cut.chunks.size()) - 1;
   threads.ParallelFor(cut.blocks * chunks, [&](int64_t task, int) {
     const int64_t row_begin = task / chunks * cut.block_rows;
     const int64_t row_end = std::min(row_begin + cut.block_rows, m);
     const auto chunk = static_cast<size_t>(task % chunks);
-    const int64_t begin = cut.chunks[chunk];
-    const int64_t end = cut.chunks[chunk + 1];
+    const int64_t begin = begins[chunk];
+    const int64_t end = begins[chunk + 1];
     int64_t first = 0;  // panels before this segment
     for (const Segment& segment : weight.segments()) {
       const int64_t last = std::min(end - first, segment.panels);
