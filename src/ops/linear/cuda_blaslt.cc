@@ -27,26 +27,12 @@ cudaDataType_t TypeOf(DType type) {
   return type == DType::kF16 ? CUDA_R_16F : type == DType::kBF16 ? CUDA_R_16BF : CUDA_R_32F;
 }
 
-ChainProduct ChainOf(const Matmul& matmul) {
-  return {.in = matmul.in,
-          .out_type = matmul.out,
-          .m = matmul.m,
-          .n = matmul.n,
-          .k = matmul.k,
-          .x = matmul.x,
-          .x_stride = matmul.x_stride,
-          .w = matmul.w,
-          .w_stride = matmul.w_stride,
-          .out = matmul.result,
-          .out_stride = matmul.result_stride};
-}
-
 // Whether matmul.result has the bits of RunChain(). Waits for the stream.
 bool IsChain(const Matmul& matmul, int* differences, cudaStream_t stream) {
-  ChainProduct chain = ChainOf(matmul);
-  chain.m = std::min(matmul.m, kRowsCompared);
+  Matmul first_rows = matmul;
+  first_rows.m = std::min(matmul.m, kRowsCompared);
   int found = 1;
-  return CompareWithChain(chain, differences, stream) == cudaSuccess &&
+  return CompareWithChain(first_rows, differences, stream) == cudaSuccess &&
          cudaMemcpyAsync(&found, differences, sizeof(found), cudaMemcpyDeviceToHost, stream) ==
              cudaSuccess &&
          cudaStreamSynchronize(stream) == cudaSuccess && found == 0;
@@ -263,7 +249,7 @@ Status BlasLt::Run(const Operation& operation, const Matmul& matmul, const Choic
                    void* workspace, cudaStream_t stream) const {
   return choice ? StatusOf(operation.Run(handle_, matmul, *choice, workspace, stream),
                            "cublasLtMatmul")
-                : CudaStatus(RunChain(ChainOf(matmul), stream), "linear: ChainKernel");
+                : CudaStatus(RunChain(matmul, stream), "linear: ChainKernel");
 }
 
 Result<BlasLt::Choice> BlasLt::Fastest(

@@ -14,27 +14,9 @@
 #include <vector>
 
 #include "base/status.h"
-#include "tensor/dtype.h"
+#include "ops/linear/cuda_matmul.h"
 
 namespace quire::ops::linear {
-
-// out [m, n] (=, +=) x [m, k] * w [n, k]^T, all row-major, sums in fp32. x and w have one
-// type. Addresses and rows are aligned to 16 bytes.
-struct Matmul {
-  DType in = DType::kBF16;   // f32, f16 or bf16
-  DType out = DType::kBF16;  // f32, or `in`
-  int64_t m = 0;
-  int64_t n = 0;
-  int64_t k = 0;
-  const void* x = nullptr;
-  int64_t x_stride = 0;  // elements
-  const void* w = nullptr;
-  int64_t w_stride = 0;
-  void* result = nullptr;
-  int64_t result_stride = 0;
-  bool accumulate = false;
-  bool chain = false;  // each sum is that of cuda_chain.h: for f16, bf16, without accumulate
-};
 
 // The functions of the library that are used.
 struct BlasLtFunctions {
