@@ -8,8 +8,8 @@
 
 #include <flashinfer/attention/hopper.cuh>
 
+#include "ops/act_and_mul/cuda_activated.cuh"
 #include "ops/linear/cuda_codes.cuh"
-#include "ops/moe/cuda_activated.cuh"
 #include "ops/moe/cuda_many_rows.h"
 #include "ops/moe/cuda_weight_of.cuh"
 
@@ -259,7 +259,7 @@ __device__ void StoreGated(const Activate& a, const RowTile& tile, int64_t first
     T pair[2];
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
-      const float value = Activated(acc[i + j], a.activation) * acc[i + j + 64];
+      const float value = act_and_mul::Activated(acc[i + j], a.activation) * acc[i + j + 64];
       pair[j] = static_cast<T>(feature + j < a.features ? value : 0.0f);
     }
     T* const to = static_cast<T*>(a.out) + (int64_t{tile.first_row} + RowOf(i)) * a.k_padded;
