@@ -239,7 +239,7 @@ Status BlasLt::Multiply(const Matmul& matmul, void* workspace, cudaStream_t stre
     best = candidates[0].algo;
   }
   if (capture == cudaStreamCaptureStatusNone) {
-    QUIRE_ASSIGN_OR_RETURN(best, Fastest(operation, matmul, candidates, workspace, stream));
+    QUIRE_RETURN_IF_ERROR(TakeFastest(operation, matmul, candidates, workspace, stream, best));
     chosen_[key] = best;
   }
   return Run(operation, matmul, best, workspace, stream);
@@ -252,10 +252,9 @@ Status BlasLt::Run(const Operation& operation, const Matmul& matmul, const Choic
                 : CudaStatus(RunChain(matmul, stream), "linear: ChainKernel");
 }
 
-Result<BlasLt::Choice> BlasLt::Fastest(
-    const Operation& operation, const Matmul& matmul,
-    const std::vector<cublasLtMatmulHeuristicResult_t>& candidates, void* workspace,
-    cudaStream_t stream) {
+Status BlasLt::TakeFastest(const Operation& operation, const Matmul& matmul,
+                           const std::vector<cublasLtMatmulHeuristicResult_t>& candidates,
+                           void* workspace, cudaStream_t stream, Choice& best) const {
   // Products of few rows wait for their weights, which must not come from a cache that a model's
   // next layer does not have.
   constexpr size_t kFlushBytes = size_t{128} << 20;
@@ -284,11 +283,7 @@ Result<BlasLt::Choice> BlasLt::Fastest(
     }
     return least;
   };
-  Choice best;
   float best_time = std::numeric_limits<float>::infinity();
-  if (!matmul.chain) {
-    best = candidates[0].algo;
-  }
   for (const cublasLtMatmulHeuristicResult_t& candidate : candidates) {
     const float candidate_time = time(candidate.algo);
     if (candidate_time < best_time &&
@@ -297,7 +292,7 @@ Result<BlasLt::Choice> BlasLt::Fastest(
       best = candidate.algo;
     }
   }
-  return best;
+  return OkStatus();
 }
 
 }  // namespace quire::ops::linear

@@ -68,10 +68,11 @@ class BlasLt {
   Status StatusOf(cublasStatus_t status, const char* call) const;
   Status Run(const Operation& operation, const Matmul& matmul, const Choice& choice,
              void* workspace, cudaStream_t stream) const;
-  // The candidate that takes the least time, of those that do what is asked. Waits for the device.
-  Result<Choice> Fastest(const Operation& operation, const Matmul& matmul,
-                         const std::vector<cublasLtMatmulHeuristicResult_t>& candidates,
-                         void* workspace, cudaStream_t stream);
+  // `best` becomes the candidate that takes the least time, of those that do what is asked; without
+  // one it stays. Waits for the device.
+  Status TakeFastest(const Operation& operation, const Matmul& matmul,
+                     const std::vector<cublasLtMatmulHeuristicResult_t>& candidates,
+                     void* workspace, cudaStream_t stream, Choice& best) const;
 
   void* library_;
   BlasLtFunctions lt_;
