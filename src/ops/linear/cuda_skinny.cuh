@@ -10,7 +10,7 @@
 #include <cuda_fp16.h>
 
 #include "ops/linear/cuda_codes.cuh"
-#include "ops/linear/cuda_elements.cuh"
+#include "ops/linear/cuda_load_store.cuh"
 #include "ops/linear/cuda_skinny.h"
 
 namespace quire::ops::linear {
