@@ -1,3 +1,4 @@
+#include "ops/act_and_mul/cuda_activated.cuh"
 #include "ops/act_and_mul/inputs.h"
 #include "ops/cuda_rows.cuh"
 #include "platform/cuda/cuda_device.h"
@@ -20,19 +21,6 @@ struct Job {
   int64_t elements;
 };
 
-template <Activation kActivation>
-__device__ float Activate(float x) {
-  if constexpr (kActivation == Activation::kSilu) {
-    return x / (1.0f + expf(-x));
-  } else if constexpr (kActivation == Activation::kGelu) {
-    return 0.5f * x * erfcf(-x * 0.70710678118654752f);
-  } else {
-    // 0.5 (1 + tanh(y)) = 1 / (1 + exp(-2 y)), which cancels nothing where x is negative.
-    const float y = 0.79788456080286536f * (x + 0.044715f * x * x * x);
-    return x / (1.0f + expf(-2.0f * y));
-  }
-}
-
 template <typename T, Activation kActivation, bool kWhole>
 __global__ void __launch_bounds__(kThreads) ActPacks(Job<T> job) {
   constexpr int kPack = kPackOf<T>;
@@ -48,7 +36,7 @@ __global__ void __launch_bounds__(kThreads) ActPacks(Job<T> job) {
   }
 #pragma unroll
   for (int i = 0; i < kPack; ++i) {
-    const float value = Activate<kActivation>(Widen(pack.values[i]));
+    const float value = Activated(Widen(pack.values[i]), kActivation);
     Narrow(job.up != nullptr ? value * Widen(up.values[i]) : value, pack.values[i]);
   }
   StorePack<kWhole>(pack, job.out + row * job.out_stride, at, job.elements);

@@ -1,4 +1,4 @@
-// How the files with FlashInfer's kernels report what went wrong: it throws, we do not.
+// How the files with FlashInfer's kernels call it.
 #pragma once
 
 #include <exception>
@@ -8,7 +8,13 @@
 
 namespace quire::ops::attention::cuda {
 
-// Calls `body`, which returns a cudaError_t.
+// FlashInfer's parameters have no const.
+template <typename T>
+T* Mutable(const T* data) {
+  return const_cast<T*>(data);
+}
+
+// Calls `body`, which returns a cudaError_t. FlashInfer throws, we do not.
 template <typename Body>
 Status CallFlashInfer(std::string_view name, const Body& body) {
   try {

@@ -20,12 +20,6 @@ using Element = __nv_bfloat16;
 using Params = fi::BatchPrefillPagedParams<Element, Element, Element, int32_t>;
 using Variant = fi::DefaultAttention<false, false, false, false>;
 
-// FlashInfer's parameters have no const.
-template <typename T>
-T* Mutable(const T* data) {
-  return const_cast<T*>(data);
-}
-
 Params ParamsOf(const Problem& problem, const FlashInferPages& pages) {
   const bool hnd = problem.key.strides.head != problem.key_dim;
   auto* const key = static_cast<Element*>(const_cast<void*>(problem.key.data));

@@ -9,8 +9,8 @@ Status PlanFa3(const FlashInferStep& step, const FlashInferMemory& memory, cudaS
   const Status status = CallFlashInfer("flashinfer_fa3 plan", [&] {
     return flashinfer::PrefillSM90Plan<int32_t>(
         memory.partials, memory.partial_bytes, memory.indices, memory.host_indices,
-        memory.index_bytes, info, fa3::Mutable(step.query_start), fa3::Mutable(step.page_start),
-        fa3::Mutable(step.kv_length), static_cast<uint32_t>(step.rows),
+        memory.index_bytes, info, Mutable(step.query_start), Mutable(step.page_start),
+        Mutable(step.kv_length), static_cast<uint32_t>(step.rows),
         static_cast<uint32_t>(step.sequences), static_cast<uint32_t>(step.q_heads),
         static_cast<uint32_t>(step.kv_heads), static_cast<uint32_t>(step.head_dim),
         static_cast<uint32_t>(step.head_dim), static_cast<uint32_t>(step.page_size), true, false,

@@ -20,12 +20,6 @@ namespace fi = flashinfer;
 template <typename Element>
 using Params = fi::BatchPrefillPagedParams<Element, Element, Element, int32_t>;
 
-// FlashInfer's parameters have no const.
-template <typename T>
-T* Mutable(const T* data) {
-  return const_cast<T*>(data);
-}
-
 template <typename Element>
 Params<Element> ParamsOf(const Problem& problem) {
   Params<Element> params = {};

@@ -19,12 +19,6 @@ constexpr int64_t kMaxIndex = int64_t{1} << 31;  // what the kernel's offsets ca
 using Element = __nv_bfloat16;
 using Params = fi::MLAParams<Element, Element, Element, int32_t>;
 
-// FlashInfer's parameters have no const.
-template <typename T>
-T* Mutable(const T* data) {
-  return const_cast<T*>(data);
-}
-
 void SetPlan(const MlaPlan& plan, Params& params) {
   params.q_indptr = plan.first_row;
   params.q_len = plan.rows;

@@ -164,18 +164,7 @@ bool StoresDirectly(const Args& args, const DeviceSegment& segment, DType type, 
 Status Multiply(const OpContext& context, const Matmul& matmul, SumOrder order) {
   CudaStream& stream = AsCudaStream(context.stream);
   if (order == SumOrder::kFp32) {
-    return CudaStatus(RunFp32({.m = matmul.m,
-                               .n = matmul.n,
-                               .k = matmul.k,
-                               .x = static_cast<const float*>(matmul.x),
-                               .x_stride = matmul.x_stride,
-                               .w = static_cast<const float*>(matmul.w),
-                               .w_stride = matmul.w_stride,
-                               .out = static_cast<float*>(matmul.result),
-                               .out_stride = matmul.result_stride,
-                               .accumulate = matmul.accumulate},
-                              stream.handle()),
-                      "linear: Fp32Kernel");
+    return CudaStatus(RunFp32(matmul, stream.handle()), "linear: Fp32Kernel");
   }
   QUIRE_ASSIGN_OR_RETURN(BlasLt* const blas, stream.device().Library<BlasLt>());
   auto* scratch = context.workspace.Allocate<uint8_t>(BlasLt::kWorkspaceBytes);
@@ -197,9 +186,7 @@ Status MultiplyRows(const OpContext& context, const Args& args, const TensorView
         TensorView(context.workspace.Allocate<float>(static_cast<size_t>(out.shape().elements())),
                    DType::kF32, out.shape(), out.place());
   }
-  const Matmul matmul = {.in = x.dtype(),
-                         .out = result.dtype(),
-                         .m = out.dim(0),
+  const Matmul matmul = {.m = out.dim(0),
                          .n = out.dim(1),
                          .k = x.dim(1),
                          .x = x.data(),
@@ -208,6 +195,8 @@ Status MultiplyRows(const OpContext& context, const Args& args, const TensorView
                          .w_stride = segment.spans * SpanOf(segment.kind),
                          .result = result.data(),
                          .result_stride = result.stride(0),
+                         .in = x.dtype(),
+                         .out = result.dtype(),
                          .accumulate = direct && args.accumulate,
                          .chain = order == SumOrder::kChain};
   QUIRE_RETURN_IF_ERROR(Multiply(context, matmul, order));

@@ -27,26 +27,12 @@ cudaDataType_t TypeOf(DType type) {
   return type == DType::kF16 ? CUDA_R_16F : type == DType::kBF16 ? CUDA_R_16BF : CUDA_R_32F;
 }
 
-ChainProduct ChainOf(const Matmul& matmul) {
-  return {.in = matmul.in,
-          .out_type = matmul.out,
-          .m = matmul.m,
-          .n = matmul.n,
-          .k = matmul.k,
-          .x = matmul.x,
-          .x_stride = matmul.x_stride,
-          .w = matmul.w,
-          .w_stride = matmul.w_stride,
-          .out = matmul.result,
-          .out_stride = matmul.result_stride};
-}
-
 // Whether matmul.result has the bits of RunChain(). Waits for the stream.
 bool IsChain(const Matmul& matmul, int* differences, cudaStream_t stream) {
-  ChainProduct chain = ChainOf(matmul);
-  chain.m = std::min(matmul.m, kRowsCompared);
+  Matmul first_rows = matmul;
+  first_rows.m = std::min(matmul.m, kRowsCompared);
   int found = 1;
-  return CompareWithChain(chain, differences, stream) == cudaSuccess &&
+  return CompareWithChain(first_rows, differences, stream) == cudaSuccess &&
          cudaMemcpyAsync(&found, differences, sizeof(found), cudaMemcpyDeviceToHost, stream) ==
              cudaSuccess &&
          cudaStreamSynchronize(stream) == cudaSuccess && found == 0;
@@ -253,7 +239,7 @@ Status BlasLt::Multiply(const Matmul& matmul, void* workspace, cudaStream_t stre
     best = candidates[0].algo;
   }
   if (capture == cudaStreamCaptureStatusNone) {
-    QUIRE_ASSIGN_OR_RETURN(best, Fastest(operation, matmul, candidates, workspace, stream));
+    QUIRE_RETURN_IF_ERROR(TakeFastest(operation, matmul, candidates, workspace, stream, best));
     chosen_[key] = best;
   }
   return Run(operation, matmul, best, workspace, stream);
@@ -263,13 +249,12 @@ Status BlasLt::Run(const Operation& operation, const Matmul& matmul, const Choic
                    void* workspace, cudaStream_t stream) const {
   return choice ? StatusOf(operation.Run(handle_, matmul, *choice, workspace, stream),
                            "cublasLtMatmul")
-                : CudaStatus(RunChain(ChainOf(matmul), stream), "linear: ChainKernel");
+                : CudaStatus(RunChain(matmul, stream), "linear: ChainKernel");
 }
 
-Result<BlasLt::Choice> BlasLt::Fastest(
-    const Operation& operation, const Matmul& matmul,
-    const std::vector<cublasLtMatmulHeuristicResult_t>& candidates, void* workspace,
-    cudaStream_t stream) {
+Status BlasLt::TakeFastest(const Operation& operation, const Matmul& matmul,
+                           const std::vector<cublasLtMatmulHeuristicResult_t>& candidates,
+                           void* workspace, cudaStream_t stream, Choice& best) const {
   // Products of few rows wait for their weights, which must not come from a cache that a model's
   // next layer does not have.
   constexpr size_t kFlushBytes = size_t{128} << 20;
@@ -298,11 +283,7 @@ Result<BlasLt::Choice> BlasLt::Fastest(
     }
     return least;
   };
-  Choice best;
   float best_time = std::numeric_limits<float>::infinity();
-  if (!matmul.chain) {
-    best = candidates[0].algo;
-  }
   for (const cublasLtMatmulHeuristicResult_t& candidate : candidates) {
     const float candidate_time = time(candidate.algo);
     if (candidate_time < best_time &&
@@ -311,7 +292,7 @@ Result<BlasLt::Choice> BlasLt::Fastest(
       best = candidate.algo;
     }
   }
-  return best;
+  return OkStatus();
 }
 
 }  // namespace quire::ops::linear

@@ -14,27 +14,9 @@
 #include <vector>
 
 #include "base/status.h"
-#include "tensor/dtype.h"
+#include "ops/linear/cuda_matmul.h"
 
 namespace quire::ops::linear {
-
-// out [m, n] (=, +=) x [m, k] * w [n, k]^T, all row-major, sums in fp32. x and w have one
-// type. Addresses and rows are aligned to 16 bytes.
-struct Matmul {
-  DType in = DType::kBF16;   // f32, f16 or bf16
-  DType out = DType::kBF16;  // f32, or `in`
-  int64_t m = 0;
-  int64_t n = 0;
-  int64_t k = 0;
-  const void* x = nullptr;
-  int64_t x_stride = 0;  // elements
-  const void* w = nullptr;
-  int64_t w_stride = 0;
-  void* result = nullptr;
-  int64_t result_stride = 0;
-  bool accumulate = false;
-  bool chain = false;  // each sum is that of cuda_chain.h: for f16, bf16, without accumulate
-};
 
 // The functions of the library that are used.
 struct BlasLtFunctions {
@@ -86,10 +68,11 @@ class BlasLt {
   Status StatusOf(cublasStatus_t status, const char* call) const;
   Status Run(const Operation& operation, const Matmul& matmul, const Choice& choice,
              void* workspace, cudaStream_t stream) const;
-  // The candidate that takes the least time, of those that do what is asked. Waits for the device.
-  Result<Choice> Fastest(const Operation& operation, const Matmul& matmul,
-                         const std::vector<cublasLtMatmulHeuristicResult_t>& candidates,
-                         void* workspace, cudaStream_t stream);
+  // `best` becomes the candidate that takes the least time, of those that do what is asked; without
+  // one it stays. Waits for the device.
+  Status TakeFastest(const Operation& operation, const Matmul& matmul,
+                     const std::vector<cublasLtMatmulHeuristicResult_t>& candidates,
+                     void* workspace, cudaStream_t stream, Choice& best) const;
 
   void* library_;
   BlasLtFunctions lt_;

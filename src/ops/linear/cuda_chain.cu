@@ -17,7 +17,7 @@ __device__ uint2 LoadFour(const uint16_t* row, int64_t begin, int64_t k) {
 // A warp has kFeatures x kRows outputs, which it stores or, with `differences`, compares.
 template <DeviceKind kKind>
 __global__ void __launch_bounds__(32)
-    ChainKernel(const __grid_constant__ ChainProduct p, int* differences) {
+    ChainKernel(int* differences, const __grid_constant__ Matmul p) {
   const int64_t feature = int64_t{blockIdx.x} * kFeatures + threadIdx.x / 4;
   const int64_t row = int64_t{blockIdx.y} * kRows + threadIdx.x / 4;
   const auto* w = static_cast<const uint16_t*>(p.w);
@@ -38,36 +38,36 @@ __global__ void __launch_bounds__(32)
     if (to_feature >= p.n || to_row >= p.m) {
       continue;
     }
-    const int64_t at = to_row * p.out_stride + to_feature;
+    const int64_t at = to_row * p.result_stride + to_feature;
     if (differences == nullptr) {
-      StoreAs(sum[i], p.out, p.out_type, at);
-    } else if (RoundedTo(sum[i], p.out_type) != LoadAs(p.out, p.out_type, at)) {
+      StoreAs(sum[i], p.result, p.out, at);
+    } else if (RoundedTo(sum[i], p.out) != LoadAs(p.result, p.out, at)) {
       atomicAdd(differences, 1);
     }
   }
 }
 
-cudaError_t Launch(const ChainProduct& product, int* differences, cudaStream_t stream) {
+cudaError_t Launch(const Matmul& matmul, int* differences, cudaStream_t stream) {
   const auto kernel =
-      product.in == DType::kF16 ? ChainKernel<DeviceKind::kF16> : ChainKernel<DeviceKind::kBF16>;
-  const dim3 grid(static_cast<unsigned>((product.n + kFeatures - 1) / kFeatures),
-                  static_cast<unsigned>((product.m + kRows - 1) / kRows));
-  kernel<<<grid, 32, 0, stream>>>(product, differences);
+      matmul.in == DType::kF16 ? ChainKernel<DeviceKind::kF16> : ChainKernel<DeviceKind::kBF16>;
+  const dim3 grid(static_cast<unsigned>((matmul.n + kFeatures - 1) / kFeatures),
+                  static_cast<unsigned>((matmul.m + kRows - 1) / kRows));
+  kernel<<<grid, 32, 0, stream>>>(differences, matmul);
   return cudaGetLastError();
 }
 
 }  // namespace
 
-cudaError_t RunChain(const ChainProduct& product, cudaStream_t stream) {
-  return Launch(product, nullptr, stream);
+cudaError_t RunChain(const Matmul& matmul, cudaStream_t stream) {
+  return Launch(matmul, nullptr, stream);
 }
 
-cudaError_t CompareWithChain(const ChainProduct& product, int* differences, cudaStream_t stream) {
+cudaError_t CompareWithChain(const Matmul& matmul, int* differences, cudaStream_t stream) {
   if (const cudaError_t error = cudaMemsetAsync(differences, 0, sizeof(int), stream);
       error != cudaSuccess) {
     return error;
   }
-  return Launch(product, differences, stream);
+  return Launch(matmul, differences, stream);
 }
 
 }  // namespace quire::ops::linear

@@ -1,6 +1,6 @@
 #include "ops/linear/cuda_codes.cuh"
-#include "ops/linear/cuda_elements.cuh"
 #include "ops/linear/cuda_expand.h"
+#include "ops/linear/cuda_load_store.cuh"
 
 namespace quire::ops::linear {
 

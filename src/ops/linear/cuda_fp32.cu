@@ -19,7 +19,7 @@ __device__ void LoadTile(const float* rows, int64_t stride, int64_t first, int64
   }
 }
 
-__global__ void __launch_bounds__(kThreads) Fp32Kernel(const __grid_constant__ Fp32Product p) {
+__global__ void __launch_bounds__(kThreads) Fp32Kernel(const __grid_constant__ Matmul p) {
   __shared__ float x[kStep][kTile + kOwn];
   __shared__ float w[kStep][kTile + kOwn];
   const int64_t first_feature = static_cast<int64_t>(blockIdx.x) * kTile;
@@ -28,8 +28,8 @@ __global__ void __launch_bounds__(kThreads) Fp32Kernel(const __grid_constant__ F
   const int own_row = threadIdx.x / (kTile / kOwn) * kOwn;
   float sum[kOwn][kOwn] = {};
   for (int64_t k = 0; k < p.k; k += kStep) {
-    LoadTile(p.x, p.x_stride, first_row, p.m, k, x);
-    LoadTile(p.w, p.w_stride, first_feature, p.n, k, w);
+    LoadTile(static_cast<const float*>(p.x), p.x_stride, first_row, p.m, k, x);
+    LoadTile(static_cast<const float*>(p.w), p.w_stride, first_feature, p.n, k, w);
     __syncthreads();
 #pragma unroll
     for (int i = 0; i < kStep; ++i) {
@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(kThreads) Fp32Kernel(const __grid_constant__ F
       const int64_t row = first_row + own_row + r;
       const int64_t feature = first_feature + own_feature + f;
       if (row < p.m && feature < p.n) {
-        float& out = p.out[row * p.out_stride + feature];
+        float& out = static_cast<float*>(p.result)[row * p.result_stride + feature];
         out = p.accumulate ? out + sum[r][f] : sum[r][f];
       }
     }
@@ -57,10 +57,10 @@ __global__ void __launch_bounds__(kThreads) Fp32Kernel(const __grid_constant__ F
 
 }  // namespace
 
-cudaError_t RunFp32(const Fp32Product& product, cudaStream_t stream) {
-  const dim3 grid(static_cast<unsigned>((product.n + kTile - 1) / kTile),
-                  static_cast<unsigned>((product.m + kTile - 1) / kTile));
-  Fp32Kernel<<<grid, kThreads, 0, stream>>>(product);
+cudaError_t RunFp32(const Matmul& matmul, cudaStream_t stream) {
+  const dim3 grid(static_cast<unsigned>((matmul.n + kTile - 1) / kTile),
+                  static_cast<unsigned>((matmul.m + kTile - 1) / kTile));
+  Fp32Kernel<<<grid, kThreads, 0, stream>>>(matmul);
   return cudaGetLastError();
 }
 

@@ -10,7 +10,7 @@
 #include <cuda_fp16.h>
 
 #include "ops/linear/cuda_codes.cuh"
-#include "ops/linear/cuda_elements.cuh"
+#include "ops/linear/cuda_load_store.cuh"
 #include "ops/linear/cuda_skinny.h"
 
 namespace quire::ops::linear {
@@ -51,7 +51,22 @@ __device__ inline uint4 LoadOnce(const void* from) {
   return value;
 }
 
-// What a lane has of one span: rows lane / 4 and lane / 4 + 8 of each tile.
+// `rows` become a lane's two of each tile: `first` and the eighth after it, 16 more in the next
+// tile. The weight's last row stands for those beyond it.
+template <DeviceKind kKind, int kRowTiles>
+__device__ inline void FindRows(const DeviceSegment& w, int64_t first,
+                                RowPointers (&rows)[kRowTiles][2]) {
+  const int64_t last = w.features - 1;
+#pragma unroll
+  for (int r = 0; r < kRowTiles; ++r) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      rows[r][half] = PointersOf<kKind>(w, min(first + 16 * r + 8 * half, last));
+    }
+  }
+}
+
+// What a lane has of one span of these rows.
 template <DeviceKind kKind, int kRowTiles>
 struct SpanFragment {
   uint4 words[kRowTiles][2][2];
@@ -106,6 +121,22 @@ struct SkinnySums {
         AddDense(span.words, group, values);
       } else {
         AddGroup(span, w, rows, index, group, values);
+      }
+    }
+  }
+
+  // To the warp's rows of memory that a block shares; one column more, so that lanes write to
+  // different banks.
+  __device__ void Store(float (&to)[16 * kRowTiles][8 * kColumnTiles + 1]) const {
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int r = 0; r < kRowTiles; ++r) {
+#pragma unroll
+      for (int c = 0; c < kColumnTiles; ++c) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          to[16 * r + lane / 4 + i / 2 * 8][8 * c + lane % 4 * 2 + i % 2] = sum[r][c][i];
+        }
       }
     }
   }
@@ -176,6 +207,55 @@ struct SkinnySums {
   }
 };
 
+// Asks for the first of a warp's spans, which are first, first + step, ... below `spans`.
+template <DeviceKind kKind, int kRowTiles, int kStages>
+__device__ __forceinline__ void LoadFirst(const DeviceSegment& w,
+                                          const RowPointers (&rows)[kRowTiles][2], int first,
+                                          int step, int spans,
+                                          SpanFragment<kKind, kRowTiles> (&fragments)[kStages]) {
+#pragma unroll
+  for (int stage = 0; stage < kStages; ++stage) {
+    if (first + stage * step < spans) {
+      fragments[stage].Load(w, rows, first + stage * step);
+    }
+  }
+}
+
+// Adds all of them to `sums`, with x[c] as a lane's row of x of column tile c.
+template <DeviceKind kKind, int kRowTiles, int kStages, int kColumnTiles>
+__device__ __forceinline__ void AddSpans(const DeviceSegment& w,
+                                         const RowPointers (&rows)[kRowTiles][2], int first,
+                                         int step, int spans,
+                                         SpanFragment<kKind, kRowTiles> (&fragments)[kStages],
+                                         const uint16_t* const (&x)[kColumnTiles],
+                                         SkinnySums<kKind, kRowTiles, kColumnTiles>& sums) {
+  for (int base = first; base < spans; base += kStages * step) {
+#pragma unroll
+    for (int stage = 0; stage < kStages; ++stage) {
+      const int span = base + stage * step;
+      if (span < spans) {
+        sums.AddSpan(fragments[stage], w, rows, span, [&](int c, int group) {
+          return LoadX<kKind>(x[c] + span * SpanOf(kKind) + 32 * group);
+        });
+      }
+      if (span + kStages * step < spans) {
+        fragments[stage].Load(w, rows, span + kStages * step);
+      }
+    }
+  }
+}
+
+// What the k_warps warps that share `row` of a block have of it, added in their order.
+template <int kRows, int kColumns>
+__device__ __forceinline__ float SumOfWarps(const float (&partial)[kSkinnyWarps][kRows][kColumns],
+                                            int k_warps, int row, int column) {
+  float sum = 0.0f;
+  for (int warp = 0; warp < k_warps; ++warp) {
+    sum += partial[row / kRows * k_warps + warp][row % kRows][column];
+  }
+  return sum;
+}
+
 __device__ inline void StoreSum(const SkinnyProduct& p, float sum, int64_t feature,
                                 int64_t column) {
   sum += p.bias != nullptr ? p.bias[feature] : 0.0f;
@@ -199,24 +279,12 @@ __global__ void __launch_bounds__(32 * kSkinnyWarps, 2)
   const int64_t warp_row = block_row + warp / k_warps * kTileRows;
   const int64_t last_row = p.weight.features - 1;
   RowPointers rows[kRowTiles][2];
-#pragma unroll
-  for (int r = 0; r < kRowTiles; ++r) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int64_t row = min(warp_row + 16 * r + lane / 4 + 8 * half, last_row);
-      rows[r][half] = PointersOf<kKind>(p.weight, row);
-    }
-  }
+  FindRows<kKind>(p.weight, warp_row + lane / 4, rows);
   constexpr int kStages = StagesOf(kKind, kRowTiles);
   const int first = warp % k_warps;
   const auto spans = static_cast<int>(p.weight.spans);
   SpanFragment<kKind, kRowTiles> fragments[kStages];
-#pragma unroll
-  for (int stage = 0; stage < kStages; ++stage) {
-    if (first + stage * k_warps < spans) {
-      fragments[stage].Load(p.weight, rows, first + stage * k_warps);
-    }
-  }
+  LoadFirst(p.weight, rows, first, k_warps, spans, fragments);
   asm volatile("griddepcontrol.launch_dependents;");
   asm volatile("griddepcontrol.wait;" ::: "memory");
   const uint16_t* x[kColumnTiles];
@@ -226,31 +294,8 @@ __global__ void __launch_bounds__(32 * kSkinnyWarps, 2)
     x[c] = static_cast<const uint16_t*>(p.x) + column * p.x_stride;
   }
   SkinnySums<kKind, kRowTiles, kColumnTiles> sums;
-  for (int base = first; base < spans; base += kStages * k_warps) {
-#pragma unroll
-    for (int stage = 0; stage < kStages; ++stage) {
-      const int span = base + stage * k_warps;
-      if (span < spans) {
-        sums.AddSpan(fragments[stage], p.weight, rows, span, [&](int c, int group) {
-          return LoadX<kKind>(x[c] + span * SpanOf(kKind) + 32 * group);
-        });
-      }
-      if (span + kStages * k_warps < spans) {
-        fragments[stage].Load(p.weight, rows, span + kStages * k_warps);
-      }
-    }
-  }
-#pragma unroll
-  for (int r = 0; r < kRowTiles; ++r) {
-#pragma unroll
-    for (int c = 0; c < kColumnTiles; ++c) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        partial[warp][16 * r + lane / 4 + i / 2 * 8][8 * c + lane % 4 * 2 + i % 2] =
-            sums.sum[r][c][i];
-      }
-    }
-  }
+  AddSpans(p.weight, rows, first, k_warps, spans, fragments, x, sums);
+  sums.Store(partial[warp]);
   __syncthreads();
   const int block_rows = row_warps * kTileRows;
   for (int i = threadIdx.x; i < block_rows * p.m; i += 32 * kSkinnyWarps) {
@@ -259,10 +304,7 @@ __global__ void __launch_bounds__(32 * kSkinnyWarps, 2)
     if (block_row + row > last_row) {
       continue;
     }
-    float sum = 0.0f;
-    for (int w = 0; w < k_warps; ++w) {
-      sum += partial[row / kTileRows * k_warps + w][row % kTileRows][column];
-    }
+    const float sum = SumOfWarps(partial, k_warps, row, column);
     StoreSum(p, sum, block_row + row, column);
   }
 }

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "ops/cpu_rows.h"
-#include "ops/moe/moe.h"
+#include "ops/moe/expert.h"
 #include "tensor/element.h"
 
 namespace quire::ops::moe {
@@ -67,56 +67,6 @@ TensorView GatherRows(const OpContext& context, const TensorView& x, const int64
   return {out, x.dtype(), {rows, x.dim(1)}};
 }
 
-// out = expert(x)
-Status RunExpert(const OpContext& context, act_and_mul::Activation activation, const Expert& expert,
-                 const TensorView& x, const TensorView& out, bool accumulate) {
-  const Workspace::Scope scope(context.workspace);
-  const OpContext best = {context.stream, context.workspace};
-  const int64_t features = expert.down->k();
-  const int64_t rows = x.dim(0);
-  const TensorView gate_up(
-      context.workspace.Allocate<float>(static_cast<size_t>(rows * 2 * features)), DType::kF32,
-      {rows, 2 * features});
-  QUIRE_RETURN_IF_ERROR(
-      linear::Run(best, {.x = x, .weight = expert.gate_up, .bias = {}, .out = gate_up}));
-  const TensorView hidden = gate_up.Columns(0, features);
-  QUIRE_RETURN_IF_ERROR(
-      act_and_mul::Run(best, {.gate_up = gate_up, .out = hidden, .activation = activation}));
-  return linear::Run(
-      best, {.x = hidden, .weight = expert.down, .bias = {}, .out = out, .accumulate = accumulate});
-}
-
-// The sum of the shared experts and what it is multiplied with.
-struct Shared {
-  TensorView sum;                // f32 [T, H], or undefined
-  const float* gates = nullptr;  // [T] logits, or null for 1
-};
-
-Result<Shared> RunShared(const OpContext& context, const Args& args) {
-  Shared shared;
-  const int64_t tokens = args.x.dim(0);
-  const int64_t hidden = args.x.dim(1);
-  if (args.shared.empty()) {
-    return shared;
-  }
-  shared.sum = TensorView(context.workspace.Allocate<float>(static_cast<size_t>(tokens * hidden)),
-                          DType::kF32, {tokens, hidden});
-  for (size_t e = 0; e < args.shared.size(); ++e) {
-    QUIRE_RETURN_IF_ERROR(
-        RunExpert(context, args.activation, args.shared[e], args.x, shared.sum, e > 0));
-  }
-  if (args.shared_gate != nullptr) {
-    auto* gates = context.workspace.Allocate<float>(static_cast<size_t>(tokens));
-    QUIRE_RETURN_IF_ERROR(linear::Run({context.stream, context.workspace},
-                                      {.x = args.x,
-                                       .weight = args.shared_gate,
-                                       .bias = {},
-                                       .out = TensorView(gates, DType::kF32, {tokens, 1})}));
-    shared.gates = gates;
-  }
-  return shared;
-}
-
 // sum [H] += factor * row [H]
 void AddRow(const float* row, float factor, int64_t count, float* sum) {
   for (int64_t i = 0; i < count; ++i) {
@@ -125,7 +75,7 @@ void AddRow(const float* row, float factor, int64_t count, float* sum) {
 }
 
 // out of token t from what its experts gave.
-void SumToken(const Args& args, const Sorted& sorted, const float* results, const Shared& shared,
+void SumToken(const Args& args, const Sorted& sorted, const float* results, const SharedSum& shared,
               int64_t t, float* sum) {
   const int64_t hidden = args.x.dim(1);
   const int64_t k = args.ids.dim(1);
@@ -135,9 +85,9 @@ void SumToken(const Args& args, const Sorted& sorted, const float* results, cons
       AddRow(results + sorted.row_of[c] * hidden, args.weights.as<const float>()[c], hidden, sum);
     }
   }
-  if (shared.sum.defined()) {
+  if (shared.sum != nullptr) {
     const float gate = shared.gates == nullptr ? 1.0f : 1.0f / (1.0f + std::exp(-shared.gates[t]));
-    AddRow(shared.sum.as<const float>() + t * hidden, gate, hidden, sum);
+    AddRow(shared.sum + t * hidden, gate, hidden, sum);
   }
   WithElementType(args.out.dtype(), [&](auto type) {
     auto* out = args.out.as<decltype(type)>() + t * args.out.stride(0);
@@ -164,7 +114,7 @@ Status RunSorted(const OpContext& context, const Args& args) {
     const TensorView out(results + first * hidden, DType::kF32, {rows, hidden});
     QUIRE_RETURN_IF_ERROR(RunExpert(context, args.activation, args.experts[e], x, out, false));
   }
-  QUIRE_ASSIGN_OR_RETURN(const Shared shared, RunShared(context, args));
+  QUIRE_ASSIGN_OR_RETURN(const SharedSum shared, RunShared(context, args));
   auto* sums = context.workspace.Allocate<float>(static_cast<size_t>(tokens * hidden));
   ForRowRanges(context, tokens, hidden * (1 + args.ids.dim(1)), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {

@@ -7,6 +7,7 @@
 #include "ops/moe/cuda_experts.h"
 #include "ops/moe/cuda_few_rows.h"
 #include "ops/moe/cuda_many_rows.h"
+#include "ops/moe/expert.h"
 #include "ops/scratch.h"
 #include "platform/cuda/cuda_device.h"
 #include "platform/cuda/cuda_error.h"
@@ -15,57 +16,19 @@ namespace quire::ops::moe {
 
 namespace {
 
-// For other operators.
-OpContext BestOf(const OpContext& context) {
-  OpContext best = context;
-  best.implementation = {};
-  return best;
-}
-
-// out = expert(x), f32.
-Status RunExpert(const OpContext& context, act_and_mul::Activation activation, const Expert& expert,
-                 const TensorView& x, const TensorView& out, bool accumulate) {
-  const Workspace::Scope scope(context.workspace);
-  const OpContext best = BestOf(context);
-  const int64_t features = expert.down->k();
-  const TensorView gate_up = Scratch(context, DType::kF32, {x.dim(0), 2 * features});
-  QUIRE_RETURN_IF_ERROR(
-      linear::Run(best, {.x = x, .weight = expert.gate_up, .bias = {}, .out = gate_up}));
-  const TensorView hidden = gate_up.Columns(0, features);
-  QUIRE_RETURN_IF_ERROR(
-      act_and_mul::Run(best, {.gate_up = gate_up, .out = hidden, .activation = activation}));
-  return linear::Run(
-      best, {.x = hidden, .weight = expert.down, .bias = {}, .out = out, .accumulate = accumulate});
-}
-
-// What each token gets from the shared experts, into `combine`.
-Status RunShared(const OpContext& context, const Args& args, Combine& combine) {
-  if (args.shared.empty()) {
-    return OkStatus();
-  }
-  const TensorView sum = Scratch(context, DType::kF32, args.x.shape());
-  for (size_t e = 0; e < args.shared.size(); ++e) {
-    QUIRE_RETURN_IF_ERROR(RunExpert(context, args.activation, args.shared[e], args.x, sum, e > 0));
-  }
-  combine.shared = sum.as<const float>();
-  if (args.shared_gate != nullptr) {
-    const TensorView gate = Scratch(context, DType::kF32, {args.x.dim(0), 1});
-    QUIRE_RETURN_IF_ERROR(linear::Run(
-        BestOf(context), {.x = args.x, .weight = args.shared_gate, .bias = {}, .out = gate}));
-    combine.shared_gate = gate.as<const float>();
-  }
-  return OkStatus();
-}
-
-Combine CombineOf(const Args& args) {
-  return {.weights = args.weights.as<const float>(),
-          .tokens = args.x.dim(0),
-          .hidden = args.x.dim(1),
-          .k = static_cast<int>(args.ids.dim(1)),
-          .out = args.out.data(),
-          .out_type = args.out.dtype(),
-          .out_stride = args.out.stride(0),
-          .accumulate = args.accumulate};
+// But for what the chosen experts give.
+Result<Combine> CombineOf(const OpContext& context, const Args& args) {
+  QUIRE_ASSIGN_OR_RETURN(const SharedSum shared, RunShared(context, args));
+  return Combine{.weights = args.weights.as<const float>(),
+                 .tokens = args.x.dim(0),
+                 .hidden = args.x.dim(1),
+                 .k = static_cast<int>(args.ids.dim(1)),
+                 .shared = shared.sum,
+                 .shared_gate = shared.gates,
+                 .out = args.out.data(),
+                 .out_type = args.out.dtype(),
+                 .out_stride = args.out.stride(0),
+                 .accumulate = args.accumulate};
 }
 
 template <typename T>
@@ -180,8 +143,7 @@ Status RunChosen(const OpContext& context, const Args& args, Combine& combine) {
 
 Status RunGrouped(const OpContext& context, const Args& args) {
   const Workspace::Scope scope(context.workspace);
-  Combine combine = CombineOf(args);
-  QUIRE_RETURN_IF_ERROR(RunShared(context, args, combine));
+  QUIRE_ASSIGN_OR_RETURN(Combine combine, CombineOf(context, args));
   if (combine.k > 0) {
     QUIRE_RETURN_IF_ERROR(RunChosen(context, args, combine));
   }
@@ -198,9 +160,8 @@ bool AcceptsGrouped(const OpContext&, const Args& args) {
 Status RunEveryExpert(const OpContext& context, const Args& args) {
   const Workspace::Scope scope(context.workspace);
   cudaStream_t stream = AsCudaStream(context.stream).handle();
-  Combine combine = CombineOf(args);
+  QUIRE_ASSIGN_OR_RETURN(Combine combine, CombineOf(context, args));
   combine.k = args.experts.empty() ? 0 : combine.k;
-  QUIRE_RETURN_IF_ERROR(RunShared(context, args, combine));
   if (combine.k > 0) {
     QUIRE_ASSIGN_OR_RETURN(const SortedChoices sorted, Sort(context, args, kSomeRows));
     ChosenRows chosen = {.ids = args.ids.as<const int32_t>(),

@@ -1,5 +1,5 @@
-#include "ops/linear/cuda_elements.cuh"
-#include "ops/moe/cuda_activated.cuh"
+#include "ops/act_and_mul/cuda_activated.cuh"
+#include "ops/linear/cuda_load_store.cuh"
 #include "ops/moe/cuda_choices.h"
 
 namespace quire::ops::moe {
@@ -105,7 +105,7 @@ __global__ void __launch_bounds__(kThreads) ActivateKernel(const __grid_constant
   float value = 0.0f;
   if (feature < a.features) {
     const float* gate = a.gate_up + row * 2 * a.features + feature;
-    value = Activated(gate[0], a.activation) * gate[a.features];
+    value = act_and_mul::Activated(gate[0], a.activation) * gate[a.features];
   }
   linear::StoreAs(value, a.out, a.out_type, row * a.k_padded + feature);
 }

@@ -27,7 +27,6 @@ template <linear::DeviceKind kKind, int kColumnTiles>
 __global__ void __launch_bounds__(32 * linear::kSkinnyWarps, 2)
     FewRowsKernel(const __grid_constant__ GroupedProduct p, int k_warps) {
   constexpr int kWarps = linear::kSkinnyWarps;
-  constexpr int kStages = linear::StagesOf(kKind, 1);
   __shared__ float partial[kWarps][kFeatures][8 * kColumnTiles + 1];
   const RowTile tile = p.tiles[blockIdx.y];
   if (tile.expert < 0) {
@@ -42,19 +41,10 @@ __global__ void __launch_bounds__(32 * linear::kSkinnyWarps, 2)
   const int first = warp % k_warps;
   const int64_t last_feature = weight.features - 1;
   linear::RowPointers rows[1][2];
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    rows[0][half] =
-        linear::PointersOf<kKind>(weight, min(first_feature + lane / 4 + 8 * half, last_feature));
-  }
+  linear::FindRows<kKind>(weight, first_feature + lane / 4, rows);
   const auto spans = static_cast<int>(weight.spans);
-  linear::SpanFragment<kKind, 1> fragments[kStages];
-#pragma unroll
-  for (int stage = 0; stage < kStages; ++stage) {
-    if (first + stage * k_warps < spans) {
-      fragments[stage].Load(weight, rows, first + stage * k_warps);
-    }
-  }
+  linear::SpanFragment<kKind, 1> fragments[linear::StagesOf(kKind, 1)];
+  linear::LoadFirst(weight, rows, first, k_warps, spans, fragments);
   const uint16_t* x[kColumnTiles];
 #pragma unroll
   for (int c = 0; c < kColumnTiles; ++c) {
@@ -65,27 +55,8 @@ __global__ void __launch_bounds__(32 * linear::kSkinnyWarps, 2)
     x[c] = static_cast<const uint16_t*>(p.x) + row * p.x_stride;
   }
   linear::SkinnySums<kKind, 1, kColumnTiles> sums;
-  for (int base = first; base < spans; base += kStages * k_warps) {
-#pragma unroll
-    for (int stage = 0; stage < kStages; ++stage) {
-      const int span = base + stage * k_warps;
-      if (span < spans) {
-        sums.AddSpan(fragments[stage], weight, rows, span, [&](int c, int group) {
-          return linear::LoadX<kKind>(x[c] + span * SpanOf(kKind) + 32 * group);
-        });
-      }
-      if (span + kStages * k_warps < spans) {
-        fragments[stage].Load(weight, rows, span + kStages * k_warps);
-      }
-    }
-  }
-#pragma unroll
-  for (int c = 0; c < kColumnTiles; ++c) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      partial[warp][lane / 4 + i / 2 * 8][8 * c + lane % 4 * 2 + i % 2] = sums.sum[0][c][i];
-    }
-  }
+  linear::AddSpans(weight, rows, first, k_warps, spans, fragments, x, sums);
+  sums.Store(partial[warp]);
   __syncthreads();
   for (int i = threadIdx.x; i < block_features * tile.rows; i += 32 * kWarps) {
     const int feature = i % block_features;
@@ -93,10 +64,7 @@ __global__ void __launch_bounds__(32 * linear::kSkinnyWarps, 2)
     if (block_feature + feature > last_feature) {
       continue;
     }
-    float sum = 0.0f;
-    for (int w = 0; w < k_warps; ++w) {
-      sum += partial[feature / kFeatures * k_warps + w][feature % kFeatures][column];
-    }
+    const float sum = linear::SumOfWarps(partial, k_warps, feature, column);
     p.out[(int64_t{tile.first_row} + column) * weight.features + block_feature + feature] = sum;
   }
 }

@@ -1,4 +1,5 @@
-// Device code: elements whose type is known at run time, in fp32.
+// Device code: elements whose type is known at run time, in fp32. A NaN stays one, but other than
+// in ops/cuda_elements.cuh its payload is not kept.
 #pragma once
 
 #include <cuda_bf16.h>

@@ -1,0 +1,28 @@
+// A product of plain elements, as a library or a kernel takes it.
+#pragma once
+
+#include <cstdint>
+
+#include "tensor/dtype.h"
+
+namespace quire::ops::linear {
+
+// result [m, n] (=, +=) x [m, k] * w [n, k]^T, all row-major, sums in fp32. Addresses
+// and rows are aligned to 16 bytes.
+struct Matmul {
+  int64_t m = 0;
+  int64_t n = 0;
+  int64_t k = 0;
+  const void* x = nullptr;
+  int64_t x_stride = 0;  // elements
+  const void* w = nullptr;
+  int64_t w_stride = 0;
+  void* result = nullptr;
+  int64_t result_stride = 0;
+  DType in = DType::kBF16;   // of x and w: f32, f16 or bf16
+  DType out = DType::kBF16;  // of the result: f32, or `in`
+  bool accumulate = false;
+  bool chain = false;  // each sum is that of cuda_chain.h: for f16, bf16, without accumulate
+};
+
+}  // namespace quire::ops::linear
