@@ -26,6 +26,8 @@ TARGETS = {
     "decode after the prefill": 1.0,
     "decode, many streams": 2.0,
 }
+# That of a decode in a longer context (see at_depth).
+DEPTH_TARGET = 1.0
 
 
 def parse_arguments():
@@ -38,9 +40,21 @@ def parse_arguments():
     parser.add_argument("--output-tokens", type=int, default=64)
     parser.add_argument("--streams", type=int, default=32, help="of the many-stream decode")
     parser.add_argument("--stream-prompt-tokens", type=int, default=128, help="of each stream")
+    parser.add_argument(
+        "--depths",
+        type=int,
+        nargs="*",
+        default=[2048, 8000],
+        help="contexts in which one stream decodes too",
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", help="also write every sample to this file")
     return parser.parse_args()
+
+
+def at_depth(depth):
+    """The metric's name."""
+    return f"decode, context of {depth}"
 
 
 def parse_llama_bench(output):
@@ -56,6 +70,11 @@ def parse_llama_bench(output):
     return rates
 
 
+def parse_depths(output):
+    """{metric: tokens/s} of `llama-bench -o json` at several depths."""
+    return {at_depth(row["n_depth"]): row["avg_ts"] for row in json.loads(output)}
+
+
 def parse_batched_bench(output):
     """The decode rate over all streams, of `llama-batched-bench --output-format jsonl`."""
     rows = [json.loads(line) for line in output.split("\n") if line.startswith("{")]
@@ -63,7 +82,7 @@ def parse_batched_bench(output):
 
 
 def measure_quire(arguments):
-    def bench(name, prompt_tokens, batch):
+    def bench(name, prompt_tokens, batch, **options):
         return quire_bench.bench(
             arguments.quire,
             name,
@@ -72,17 +91,22 @@ def measure_quire(arguments):
             prompt_tokens=prompt_tokens,
             batch=batch,
             output_tokens=arguments.output_tokens,
+            **options,
         )
 
     prefilled = bench("latency", arguments.prompt_tokens, 1)
     empty = bench("latency", 1, 1)
     many = bench("throughput", arguments.stream_prompt_tokens, arguments.streams)
-    return {
+    rates = {
         "prefill": prefilled["prefill_tok_s"],
         "decode, 1 stream": empty["decode_tok_s"],
         "decode after the prefill": prefilled["decode_tok_s"],
         "decode, many streams": many["decode_tok_s"],
     }
+    for depth in arguments.depths:
+        deep = bench("latency", 1, 1, context=depth, rounds=1)
+        rates[at_depth(depth)] = deep["decode_tok_s"]
+    return rates
 
 
 def measure_peer(arguments, programs):
@@ -99,7 +123,12 @@ def measure_peer(arguments, programs):
         + ["--output-format", "jsonl"]
     )
     rates = parse_llama_bench(empty) | parse_llama_bench(prefilled)
-    return rates | {"decode, many streams": parse_batched_bench(batched)}
+    rates["decode, many streams"] = parse_batched_bench(batched)
+    if arguments.depths:
+        depths = ",".join(map(str, arguments.depths))
+        deep = [str(programs / "llama-bench"), *common, "-r", "1", "-o", "json", "-p", "0"]
+        rates |= parse_depths(run(deep + ["-n", str(arguments.output_tokens), "-d", depths]))
+    return rates
 
 
 def table(samples):
@@ -110,7 +139,8 @@ def table(samples):
         f" | {'ratio':>6} | {'target':>9} |",
         f"|{'-' * 26}|{'-' * 9}:|{'-' * 10}:|{'-' * 7}:|{'-' * 10}:|",
     ]
-    for metric, target in TARGETS.items():
+    for metric in samples["quire"][0]:
+        target = TARGETS.get(metric, DEPTH_TARGET)
         ours = statistics.median(sample[metric] for sample in samples["quire"])
         peer = statistics.median(sample[metric] for sample in samples["llama.cpp"])
         verdict = "" if ours >= target * peer else " MISSED"

@@ -32,6 +32,14 @@ class ParsingTest(unittest.TestCase):
         self.assertEqual(compare_llamacpp.parse_batched_bench(BATCHED_BENCH), 213.4)
 
 
+    def test_depths(self):
+        deep = json.dumps([{"n_depth": 2048, "avg_ts": 71.0}, {"n_depth": 8000, "avg_ts": 20.5}])
+        self.assertEqual(
+            compare_llamacpp.parse_depths(deep),
+            {"decode, context of 2048": 71.0, "decode, context of 8000": 20.5},
+        )
+
+
 class TableTest(unittest.TestCase):
     def test_medians_ratio_and_verdict(self):
         def rounds(prefills):
@@ -63,21 +71,23 @@ class CommandTest(unittest.TestCase):
                 program.chmod(program.stat().st_mode | stat.S_IXUSR)
             done = subprocess.run(
                 [sys.executable, compare_llamacpp.__file__, "--quire", f"{folder}/quire"]
-                + ["--model", "m.gguf", "--peer-bin", folder, "--rounds", "2"],
+                + ["--model", "m.gguf", "--peer-bin", folder, "--rounds", "2", "--depths", "512"],
                 capture_output=True,
                 text=True,
                 check=True,
             )
             calls = pathlib.Path(folder, "calls").read_text().split("\n")
-        peer = ["llama-bench"] * 2 + ["llama-batched-bench"]
+        peer = ["llama-bench"] * 2 + ["llama-batched-bench", "llama-bench"]
+        quire = ["quire bench latency"] * 2 + ["quire bench throughput", "quire bench latency"]
         self.assertIn("m.gguf, 2 threads", done.stdout)
         self.assertIn("2.10x", done.stdout)
         self.assertEqual(
             [call.split(" -")[0] for call in calls if call],
-            (["quire bench latency"] * 2 + ["quire bench throughput"] + peer) * 2,
+            (quire + peer) * 2,
         )
         self.assertIn("--prompt-tokens 512 --batch 1 --output-tokens 64", calls[0])
         self.assertIn("--prompt-tokens 128 --batch 32 --output-tokens 64", calls[2])
+        self.assertIn("--context 512", calls[3])
 
 
 if __name__ == "__main__":
