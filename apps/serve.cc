@@ -20,9 +20,7 @@ int RunServe(const EngineOptions& engine_options, const ServerOptions& server_op
   if (!server.ok()) {
     return Fail(server.status());
   }
-  EngineOptions options = engine_options;
-  options.populate_kv = true;
-  auto engine = EngineThread::Start(options);
+  auto engine = EngineThread::Start(engine_options);
   if (!engine.ok()) {
     return Fail(engine.status());
   }

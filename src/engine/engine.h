@@ -49,6 +49,9 @@ class Engine {
   // that fails ends its requests with the error and leaves all others, and the engine, alive.
   void Step(std::vector<EngineEvent>& events);
 
+  // Does some milliseconds of what is better done now than in a step; false if there is nothing.
+  bool UseIdleTime() { return runner_->PopulateSome(); }
+
   EngineStats stats() const;
 
  private:

@@ -40,9 +40,6 @@ struct EngineOptions {
   // f32, f16, bf16 or f8e4m3 (a scale for each token and kv head); unset = by device.
   std::optional<DType> kv_dtype;
   int64_t kv_memory_bytes = 0;  // of the KV pool; 0 = by device (DefaultKvBytes)
-  // Gets the KV memory of a CPU from the system in the background from the start on, so that no
-  // request waits when it is the first to use some; ask for it where many will come.
-  bool populate_kv = false;
   bool prefix_cache = true;
   EvictionKind eviction = EvictionKind::kLru;  // which cached pages go first
   // Tiers keep pages that leave the KV memory: bytes of host memory, of a file in a folder; 0 =

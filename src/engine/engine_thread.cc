@@ -179,7 +179,9 @@ void EngineThread::Serve() {
     if (draining && events.empty()) {
       return;
     }
-    wake_count_.wait(seen, std::memory_order_acquire);
+    if (!engine_->UseIdleTime()) {
+      wake_count_.wait(seen, std::memory_order_acquire);
+    }
   }
 }
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "base/background_thread.h"
 #include "base/log.h"
 #include "engine/device_defaults.h"
 #include "platform/open_device.h"
@@ -99,10 +98,6 @@ Status ModelRunner::CreateKv() {
       KvStorage kv,
       KvStorage::Create(*device_, layout, static_cast<int32_t>(std::min(pages, most_pages))));
   kv_.emplace(std::move(kv));
-  if (options_.populate_kv && device_->place().IsHost()) {
-    populating_ = StartBackgroundThread(
-        [this](const std::stop_token& stop) { kv_->Populate(*device_, stop); });
-  }
   LogInfo(StrCat("attention backend ", attention_->name(), ": ", reason));
   if (options_.deterministic) {
     LogInfo(StrCat("deterministic: the same bits in any batch, ",

@@ -46,6 +46,9 @@ class ModelRunner {
     return {*stream_, *workspace_, options_.implementation, options_.deterministic};
   }
 
+  // KvStorage::PopulateSome().
+  bool PopulateSome() { return kv_->PopulateSome(*device_); }
+
   // Copies whole pages within the KV storage. Errors: those of quire::CopyPages.
   Status CopyPages(std::span<const PageCopy> copies);
 
@@ -78,9 +81,8 @@ class ModelRunner {
   std::optional<KvStorage> kv_;
   std::unique_ptr<StepInputs> inputs_;
   StepGraphs graphs_;
-  Tensor logits_;            // [rows reserved, V]
-  Buffer host_logits_;       // pinned; as large as the largest that was asked for
-  std::jthread populating_;  // kv_; last, so that it ends first
+  Tensor logits_;       // [rows reserved, V]
+  Buffer host_logits_;  // pinned; as large as the largest that was asked for
 };
 
 }  // namespace quire

@@ -52,22 +52,18 @@ Result<KvStorage> KvStorage::Create(Device& device, const KvLayout& layout, int3
   return storage;
 }
 
-void KvStorage::Populate(Device& device, const std::stop_token& stop) const {
+bool KvStorage::PopulateSome(Device& device) {
   constexpr size_t kSlice = size_t{2} << 20;
-  bool more = true;
-  for (size_t begin = 0; more; begin += kSlice) {
-    more = false;
-    for (const Buffer& array : arrays_) {
-      if (stop.stop_requested()) {
-        return;
-      }
-      if (begin < array.bytes()) {
-        device.Populate(static_cast<std::byte*>(array.data()) + begin,
-                        std::min(kSlice, array.bytes() - begin));
-        more = true;
-      }
+  for (size_t tries = 0; tries < arrays_.size(); ++tries) {
+    const Buffer& array = arrays_[populated_ % arrays_.size()];
+    const size_t begin = populated_ / arrays_.size() * kSlice;
+    ++populated_;
+    if (begin < array.bytes()) {
+      return device.Populate(static_cast<std::byte*>(array.data()) + begin,
+                             std::min(kSlice, array.bytes() - begin));
     }
   }
+  return false;
 }
 
 void* KvStorage::Array(int32_t layer, KvArray array) const {

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <span>
-#include <stop_token>
 #include <vector>
 
 #include "base/status.h"
@@ -31,9 +30,11 @@ class KvStorage {
   int32_t num_pages() const { return num_pages_; }
   int64_t bytes() const { return layout_.BytesPerPage() * num_pages_ + layout_.SharedBytes(); }
 
-  // Populates the memory of all pages, those of page 0 first, which a new cache hands out first.
-  // Returns early if asked to. Thread-safe beside any use of the pages.
-  void Populate(Device& device, const std::stop_token& stop) const;
+  // Populates some memory of the pages, those of page 0 first, which a new cache hands out first,
+  // so that no step waits for the system when it is the first to use them: for idle moments, since
+  // it takes up to some milliseconds. False if there is nothing left or the device has no such
+  // thing.
+  bool PopulateSome(Device& device);
 
   // REQUIRES: 0 <= layer < layout().num_layers; keys and values, not latents.
   PagedKvView Layer(int32_t layer) const;
@@ -54,6 +55,7 @@ class KvStorage {
   KvLayout layout_;
   int32_t num_pages_;
   std::vector<Buffer> arrays_;  // the arrays of layer 0, of layer 1, ...
+  size_t populated_ = 0;        // slices: the first of each array, the second of each, ...
 };
 
 // Whole pages, all arrays of all layers, from one storage to another or within one, on the stream.

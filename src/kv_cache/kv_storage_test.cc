@@ -39,13 +39,17 @@ class LimitedDevice final : public Device {
   Result<size_t> AvailableMemory() const override { return promised_.value_or(available_); }
   Result<std::unique_ptr<Stream>> CreateStream() override { return Unsupported("no streams"); }
 
-  void Populate(void* data, size_t bytes) override { populated_.push_back({data, bytes}); }
+  bool Populate(void* data, size_t bytes) override {
+    populated_.push_back({data, bytes});
+    return populates_;
+  }
 
   struct Range {
     void* data;
     size_t bytes;
   };
   const std::vector<Range>& populated() const { return populated_; }
+  void RefuseToPopulate() { populates_ = false; }
   void Promise(size_t bytes) { promised_ = bytes; }
   int64_t allocated() const { return static_cast<int64_t>(allocated_); }
 
@@ -55,6 +59,7 @@ class LimitedDevice final : public Device {
   size_t allocated_ = 0;
   std::optional<size_t> promised_;
   std::vector<Range> populated_;
+  bool populates_ = true;
 };
 
 constexpr KvLayout kLayout = {
@@ -86,9 +91,10 @@ TEST(KvStorage, GivesEachLayerItsOwnArrays) {
 TEST(KvStorage, PopulatesAllArraysTheFirstPagesFirst) {
   LimitedDevice device(64 << 20);
   const int32_t pages = 20000;  // 5 MB for each array
-  const Result<KvStorage> storage = KvStorage::Create(device, kLayout, pages);
+  Result<KvStorage> storage = KvStorage::Create(device, kLayout, pages);
   ASSERT_TRUE(storage.ok()) << storage.status().message();
-  storage->Populate(device, std::stop_token());
+  while (storage->PopulateSome(device)) {
+  }
   size_t total = 0;
   std::set<void*> parts;
   for (const LimitedDevice::Range& range : device.populated()) {
@@ -104,14 +110,13 @@ TEST(KvStorage, PopulatesAllArraysTheFirstPagesFirst) {
   }
 }
 
-TEST(KvStorage, StopsPopulatingWhenAskedTo) {
+TEST(KvStorage, PopulatesNothingMoreWhereTheDeviceRefuses) {
   LimitedDevice device(1 << 20);
-  const Result<KvStorage> storage = KvStorage::Create(device, kLayout, 5);
+  Result<KvStorage> storage = KvStorage::Create(device, kLayout, 5);
   ASSERT_TRUE(storage.ok()) << storage.status().message();
-  std::stop_source stop;
-  stop.request_stop();
-  storage->Populate(device, stop.get_token());
-  EXPECT_TRUE(device.populated().empty());
+  device.RefuseToPopulate();
+  EXPECT_FALSE(storage->PopulateSome(device));
+  EXPECT_EQ(device.populated().size(), 1u);
 }
 
 // Bytes from the start of an array to the end of its last row, which is written: what a view

@@ -131,9 +131,9 @@ class Device {
   // Uninitialized host memory that streams of this device copy from and to asynchronously.
   virtual Result<Buffer> AllocatePinned(size_t bytes) = 0;
   // Gets the memory behind `data`, which Allocate() gave, from the system now instead of at its
-  // first use, which then takes no milliseconds. For speed only; it may do nothing. What lies there
-  // stays as it is and may be used meanwhile.
-  virtual void Populate(void*, size_t) {}
+  // first use, which then takes no milliseconds; false if there is no such thing here. What lies
+  // there stays as it is and may be used meanwhile.
+  virtual bool Populate(void*, size_t) { return false; }
   virtual Result<size_t> AvailableMemory() const = 0;
   virtual Result<std::unique_ptr<Stream>> CreateStream() = 0;
 };

@@ -38,7 +38,7 @@ class CpuDevice final : public Device {
   bool is_asynchronous() const override { return false; }
   Result<Buffer> Allocate(size_t bytes) override;
   Result<Buffer> AllocatePinned(size_t bytes) override { return Allocate(bytes); }
-  void Populate(void* data, size_t bytes) override { HostMemory::Populate(data, bytes); }
+  bool Populate(void* data, size_t bytes) override { return HostMemory::Populate(data, bytes); }
   Result<size_t> AvailableMemory() const override;
   Result<std::unique_ptr<Stream>> CreateStream() override;
 

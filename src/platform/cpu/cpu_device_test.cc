@@ -79,7 +79,9 @@ TEST(CpuDeviceTest, PopulatesMemoryAndKeepsWhatLiesThere) {
   const auto address = reinterpret_cast<uintptr_t>(buffer->data());
   auto* const bytes = reinterpret_cast<unsigned char*>((address + page - 1) / page * page);
   bytes[kBytes / 2 + 100] = 7;
-  (*device)->Populate(bytes + kBytes / 2, kBytes / 4);
+  if (!(*device)->Populate(bytes + kBytes / 2, kBytes / 4)) {
+    GTEST_SKIP() << "a system before Linux 5.14";
+  }
   EXPECT_EQ(bytes[kBytes / 2 + 100], 7);
   EXPECT_EQ(PagesPresent(bytes + kBytes / 2, kBytes / 4), kBytes / 4 / page);
   EXPECT_LT(PagesPresent(bytes, kBytes), kBytes / page);

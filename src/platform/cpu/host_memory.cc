@@ -117,14 +117,12 @@ Result<Buffer> HostMemory::Allocate(size_t bytes) {
   return Buffer(data, bytes, Place::Host(), deleter);
 }
 
-void HostMemory::Populate(void* data, size_t bytes) {
-  if (bytes == 0) {
-    return;
-  }
+bool HostMemory::Populate(void* data, size_t bytes) {
   const auto page = static_cast<size_t>(::sysconf(_SC_PAGE_SIZE));
   const auto address = reinterpret_cast<uintptr_t>(data);
   const uintptr_t begin = address / page * page;
-  ::madvise(reinterpret_cast<void*>(begin), RoundUp(address + bytes, page) - begin, kPopulateWrite);
+  return ::madvise(reinterpret_cast<void*>(begin), RoundUp(address + bytes, page) - begin,
+                   kPopulateWrite) == 0;
 }
 
 }  // namespace quire

@@ -25,7 +25,7 @@ class HostMemory {
 
   // Device::Populate(). A huge page takes the system 0.1 to some milliseconds, the most in a
   // virtual machine whose host must find it too.
-  static void Populate(void* data, size_t bytes);
+  static bool Populate(void* data, size_t bytes);
 
  private:
   struct Region;
