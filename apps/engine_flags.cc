@@ -74,6 +74,9 @@ void AddEngineFlags(CLI::App& command, EngineOptions& options) {
           "where to run: a platform, or with a colon the number of its device; auto = the first "
           "accelerator that works, else the CPU")
       ->capture_default_str();
+  command.add_flag("--pin", options.pin_threads,
+                   "keep each compute thread of a CPU on a core of its own: for machines that do "
+                   "nothing else");
   command.add_option("-t,--threads", options.threads, "compute threads of a CPU; 0 = one per core")
       ->capture_default_str();
   command

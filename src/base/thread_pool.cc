@@ -65,7 +65,8 @@ class ThreadPool::Placement {
   bool known_;
 };
 
-ThreadPool::ThreadPool(int threads) : placement_(std::make_unique<Placement>()) {
+ThreadPool::ThreadPool(int threads, bool pinned)
+    : placement_(std::make_unique<Placement>()), to_pin_(pinned), pinned_(pinned) {
   QUIRE_CHECK_GE(threads, 1);
   workers_ = std::vector<Worker>(static_cast<size_t>(threads - 1));
   for (int worker = 1; worker < threads; ++worker) {
@@ -83,7 +84,11 @@ void ThreadPool::RunRegion(const Region& region) {
   region_ = region;
   unfinished_.store(region.tasks, std::memory_order_relaxed);
   unclaimed_.store(static_cast<uint32_t>(region.tasks), std::memory_order_release);
-  PlaceWorkers();
+  if (!pinned_) {
+    PlaceWorkers();
+  } else if (to_pin_) {
+    PinThreads();
+  }
   generation_.fetch_add(1, std::memory_order_release);
   generation_.notify_all();
   unfinished_.fetch_sub(RunTasks(0), std::memory_order_relaxed);
@@ -95,6 +100,14 @@ void ThreadPool::RunRegion(const Region& region) {
       std::this_thread::yield();
     }
   }
+}
+
+void ThreadPool::PinThreads() {
+  placement_->Bind(::pthread_self(), 0);
+  for (int index = 1; index < size(); ++index) {
+    placement_->Bind(workers_[static_cast<size_t>(index - 1)].thread.native_handle(), index);
+  }
+  to_pin_ = false;
 }
 
 // Puts those that must be woken, or have not come for a while, on cores of their own.

@@ -16,8 +16,10 @@ namespace quire {
 // start regions; regions do not nest.
 class ThreadPool {
  public:
-  // REQUIRES: threads >= 1.
-  explicit ThreadPool(int threads);
+  // `pinned`: from the first region on each thread, the one that starts it too, stays on a core of
+  // its own, or shares one where the cores are fewer. Else the system moves them as it likes, but
+  // for workers that it keeps from running. REQUIRES: threads >= 1.
+  explicit ThreadPool(int threads, bool pinned = false);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -80,12 +82,15 @@ class ThreadPool {
 
   void RunRegion(const Region& region);
   void PlaceWorkers();
+  void PinThreads();
   // Runs tasks as long as there are unclaimed ones; returns how many.
   int64_t RunTasks(int worker);
   void WorkerLoop(int worker);
   void WaitForRegion(Worker& worker);
 
   const std::unique_ptr<const Placement> placement_;
+  bool to_pin_;  // once a region starts
+  const bool pinned_;
   Region region_;  // read by those who have claimed a task of it, written when all are finished
   alignas(64) std::atomic<uint32_t> generation_{0};  // bumped to start a region; the futex word
   alignas(64) std::atomic<uint32_t> unclaimed_{0};   // tasks of the region

@@ -1,6 +1,7 @@
 #include "base/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <atomic>
 #include <chrono>
@@ -39,6 +40,45 @@ TEST(ThreadPoolTest, OneTaskOrOneWorkerRunsInline) {
   std::vector<int64_t> order;
   one.ParallelFor(5, [&](int64_t task, int) { order.push_back(task); });
   EXPECT_EQ(order, (std::vector<int64_t>{0, 1, 2, 3, 4}));
+}
+
+// The cores that the calling thread may use.
+std::set<int> OwnCores() {
+  cpu_set_t usable;
+  EXPECT_EQ(::sched_getaffinity(0, sizeof(usable), &usable), 0);
+  std::set<int> cores;
+  for (int core = 0; core < CPU_SETSIZE; ++core) {
+    if (CPU_ISSET(core, &usable)) {
+      cores.insert(core);
+    }
+  }
+  return cores;
+}
+
+TEST(ThreadPoolTest, PinnedThreadsHaveACoreEach) {
+  std::vector<std::set<int>> cores(2);
+  size_t usable = 0;
+  std::thread starter([&] {  // which stays pinned
+    usable = OwnCores().size();
+    ThreadPool pool(2, true);
+    for (int region = 0; region < 3; ++region) {
+      std::atomic<int> arrived = 0;
+      pool.ParallelFor(2, [&](int64_t, int worker) {
+        cores[static_cast<size_t>(worker)] = OwnCores();
+        ++arrived;
+        while (arrived < 2) {
+          std::this_thread::yield();
+        }
+      });
+    }
+  });
+  starter.join();
+  if (usable < 2) {
+    GTEST_SKIP() << "one core";
+  }
+  EXPECT_EQ(cores[0].size(), 1u);
+  EXPECT_EQ(cores[1].size(), 1u);
+  EXPECT_NE(cores[0], cores[1]);
 }
 
 // Tasks that wait for each other need all workers, each with its own number.

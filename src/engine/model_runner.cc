@@ -25,6 +25,7 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(std::shared_ptr<const G
   std::unique_ptr<ModelRunner> runner(new ModelRunner());
   QUIRE_ASSIGN_OR_RETURN(OpenedDevice opened,
                          OpenDevice(options.device, {.threads = options.threads,
+                                                     .pin_threads = options.pin_threads,
                                                      .instruction_set = options.instruction_set}));
   LogInfo(StrCat("device ", PlaceName(opened.device->place()), ", ",
                  opened.device->properties().name, opened.reason.empty() ? "" : ": ",

@@ -13,6 +13,7 @@ namespace quire {
 
 struct DeviceOptions {
   int threads = 0;                   // of a CPU; 0 for one per core that this process may use
+  bool pin_threads = false;          // ThreadPool's `pinned`
   std::string instruction_set = {};  // the highest for a CPU's kernels; empty for its best
 };
 

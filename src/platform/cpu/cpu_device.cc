@@ -64,7 +64,7 @@ Result<std::unique_ptr<Device>> OpenCpuDevice(int index, const DeviceOptions& op
   }
   QUIRE_ASSIGN_OR_RETURN(const CpuIsa isa, ParseCpuIsa(options.instruction_set));
   QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<CpuDevice> device,
-                         CpuDevice::Create(options.threads, isa));
+                         CpuDevice::Create(options.threads, isa, options.pin_threads));
   return std::unique_ptr<Device>(std::move(device));
 }
 
@@ -100,7 +100,7 @@ bool DetectBf16Products() {
 #endif
 }
 
-Result<std::unique_ptr<CpuDevice>> CpuDevice::Create(int threads, CpuIsa isa) {
+Result<std::unique_ptr<CpuDevice>> CpuDevice::Create(int threads, CpuIsa isa, bool pinned) {
   if (threads < 0) {
     return InvalidArgument("thread count ", threads, " is negative; use 0 for one per core");
   }
@@ -109,11 +109,13 @@ Result<std::unique_ptr<CpuDevice>> CpuDevice::Create(int threads, CpuIsa isa) {
                        "' is not offered by this machine, which has '", CpuIsaName(DetectCpuIsa()),
                        "'");
   }
-  return std::unique_ptr<CpuDevice>(new CpuDevice(threads == 0 ? UsableCores() : threads, isa));
+  return std::unique_ptr<CpuDevice>(
+      new CpuDevice(threads == 0 ? UsableCores() : threads, isa, pinned));
 }
 
-CpuDevice::CpuDevice(int threads, CpuIsa isa)
+CpuDevice::CpuDevice(int threads, CpuIsa isa, bool pinned)
     : threads_(threads),
+      pinned_(pinned),
       isa_(isa),
       has_bf16_products_(isa == CpuIsa::kAvx512 && DetectBf16Products()) {
   properties_.name = SystemField("/proc/cpuinfo", "model name");

@@ -29,9 +29,10 @@ bool DetectBf16Products();
 class CpuDevice final : public Device {
  public:
   // A device that uses `threads` threads, 0 meaning one per core that this process may use, and
-  // kernels of at most `isa`. Errors: invalid_argument (threads < 0), unsupported (isa above the
-  // machine's).
-  static Result<std::unique_ptr<CpuDevice>> Create(int threads, CpuIsa isa = DetectCpuIsa());
+  // kernels of at most `isa`; `pinned` as for ThreadPool. Errors: invalid_argument (threads < 0),
+  // unsupported (isa above the machine's).
+  static Result<std::unique_ptr<CpuDevice>> Create(int threads, CpuIsa isa = DetectCpuIsa(),
+                                                   bool pinned = false);
 
   Place place() const override { return Place::Host(); }
   const DeviceProperties& properties() const override { return properties_; }
@@ -46,11 +47,13 @@ class CpuDevice final : public Device {
   // Whether kernels may use the machine's bf16 dot products: it has them and isa() is kAvx512.
   bool has_bf16_products() const { return has_bf16_products_; }
   int threads() const { return threads_; }
+  bool pinned() const { return pinned_; }
 
  private:
-  CpuDevice(int threads, CpuIsa isa);
+  CpuDevice(int threads, CpuIsa isa, bool pinned);
 
   int threads_;
+  bool pinned_;
   CpuIsa isa_;
   bool has_bf16_products_;
   DeviceProperties properties_;
@@ -60,7 +63,8 @@ class CpuDevice final : public Device {
 // Operators on this stream run before they return, on the stream's threads.
 class CpuStream final : public Stream {
  public:
-  explicit CpuStream(CpuDevice& device) : device_(device), threads_(device.threads()) {}
+  explicit CpuStream(CpuDevice& device)
+      : device_(device), threads_(device.threads(), device.pinned()) {}
 
   Device& device() const override { return device_; }
   Status Copy(void* to, Place to_place, const void* from, Place from_place, size_t bytes) override;
