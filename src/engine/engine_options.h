@@ -26,7 +26,7 @@ struct EngineOptions {
 
   std::string device = "auto";  // as OpenDevice takes it: "cpu", "auto", ...
   int32_t threads = 0;          // compute threads of a CPU; 0 = one per core
-  bool pin_threads = false;  // compute threads of a CPU stay on cores of their own
+  bool pin_threads = false;     // compute threads of a CPU stay on cores of their own
   std::string instruction_set;  // "avx512", "avx2", "baseline"; empty = the machine's best
   std::string attention_backend = "auto";
   std::string
