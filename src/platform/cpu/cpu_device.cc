@@ -9,6 +9,7 @@
 #include <fstream>
 #include <string>
 
+#include "platform/cpu/control_group.h"
 #include "platform/open_device.h"
 
 namespace quire {
@@ -132,6 +133,15 @@ Result<Buffer> CpuDevice::Allocate(size_t bytes) {
                              properties_.total_memory);
   }
   return memory_.Allocate(bytes);
+}
+
+bool CpuDevice::Populate(void* data, size_t bytes) {
+  constexpr size_t kLeft = size_t{512} << 20;
+  const Result<size_t> available = AvailableMemory();
+  if (!available.ok() || std::min(*available, ControlGroupRoom()) < bytes + kLeft) {
+    return false;
+  }
+  return HostMemory::Populate(data, bytes);
 }
 
 Result<size_t> CpuDevice::AvailableMemory() const {

@@ -39,7 +39,8 @@ class CpuDevice final : public Device {
   bool is_asynchronous() const override { return false; }
   Result<Buffer> Allocate(size_t bytes) override;
   Result<Buffer> AllocatePinned(size_t bytes) override { return Allocate(bytes); }
-  bool Populate(void* data, size_t bytes) override { return HostMemory::Populate(data, bytes); }
+  // Leaves room for others: false as well where little memory is left.
+  bool Populate(void* data, size_t bytes) override;
   Result<size_t> AvailableMemory() const override;
   Result<std::unique_ptr<Stream>> CreateStream() override;
 

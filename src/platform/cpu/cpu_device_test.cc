@@ -80,7 +80,7 @@ TEST(CpuDeviceTest, PopulatesMemoryAndKeepsWhatLiesThere) {
   auto* const bytes = reinterpret_cast<unsigned char*>((address + page - 1) / page * page);
   bytes[kBytes / 2 + 100] = 7;
   if (!(*device)->Populate(bytes + kBytes / 2, kBytes / 4)) {
-    GTEST_SKIP() << "a system before Linux 5.14";
+    GTEST_SKIP() << "a system before Linux 5.14, or little memory";
   }
   EXPECT_EQ(bytes[kBytes / 2 + 100], 7);
   EXPECT_EQ(PagesPresent(bytes + kBytes / 2, kBytes / 4), kBytes / 4 / page);

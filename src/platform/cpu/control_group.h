@@ -1,0 +1,16 @@
+// What Linux's control groups (version 2) let this process have.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+
+namespace quire {
+
+// Bytes that the process may still take before its control group, or one around it, reaches its
+// limit, at which the system ends processes; the largest size if there is no limit or no such
+// groups. Memory that holds files counts as taken. `root` is where the groups are mounted,
+// `membership` the file that names the process's own.
+size_t ControlGroupRoom(const std::filesystem::path& root = "/sys/fs/cgroup",
+                        const std::filesystem::path& membership = "/proc/self/cgroup");
+
+}  // namespace quire
