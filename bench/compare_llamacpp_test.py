@@ -31,7 +31,6 @@ class ParsingTest(unittest.TestCase):
     def test_batched_bench(self):
         self.assertEqual(compare_llamacpp.parse_batched_bench(BATCHED_BENCH), 213.4)
 
-
     def test_depths(self):
         deep = json.dumps([{"n_depth": 2048, "avg_ts": 71.0}, {"n_depth": 8000, "avg_ts": 20.5}])
         self.assertEqual(
