@@ -65,9 +65,11 @@ class Engine {
     Status run = {};                        // of its copies and its forward pass
     Status sample = {};                     // of the draws of all rows
     std::vector<SampledToken> tokens = {};  // [R]
-    std::function<Status()> finish = {};    // of the draws, once the device is past them
-    TensorView logits = {};                 // [R, V], until the next Launch
-    std::vector<float> kept_logits = {};    // for options_.on_logits
+    // Of a row's draw, once the device is past it; empty where tokens are there after Launch.
+    std::function<Status(size_t row)> finish = {};
+    std::unique_ptr<Event> end = {};      // of all that was enqueued
+    TensorView logits = {};               // [R, V], until the next Launch
+    std::vector<float> kept_logits = {};  // for options_.on_logits
   };
   struct Times {
     StepTime step;
@@ -75,8 +77,11 @@ class Engine {
     StepTime gap;
   };
 
-  // Waits for the step in flight, starts the next if that can be formed ahead, commits.
+  // Forms the next step if that can be done ahead and starts it; ends the step in flight.
   void EndStep(int64_t now_ms, std::vector<EngineEvent>& events);
+  // Whether `ahead` can be enqueued behind the step in flight before that has ended: its operators
+  // get the tokens drawn from the device.
+  bool NeedsNoTokens(const quire::Step& ahead) const;
   // Starts the copies, the forward pass and the draws of a step. Its errors are Wait's.
   StepInFlight Launch(quire::Step step);
   // Returns when the step has run: its tokens are there. Errors: those of the forward pass; a row

@@ -1,4 +1,5 @@
 // Engine: a step from its forming to its events.
+#include <algorithm>
 #include <utility>
 
 #include "base/log.h"
@@ -65,23 +66,41 @@ void Engine::Step(std::vector<EngineEvent>& events) {
 
 void Engine::EndStep(int64_t now_ms, std::vector<EngineEvent>& events) {
   std::optional<quire::Step> ahead;
-  if (*options_.overlap) {
+  if (*options_.overlap && in_flight_->run.ok()) {
     ahead = scheduler_->ScheduleAhead(in_flight_->step, now_ms);
+  }
+  std::optional<StepInFlight> next;
+  if (ahead.has_value() && NeedsNoTokens(*ahead)) {
+    scheduler_->StartAhead(*ahead);
+    next = Launch(*std::exchange(ahead, std::nullopt));
   }
   StepInFlight ended = *std::exchange(in_flight_, std::nullopt);
   if (const Status status = Wait(ended, events); !status.ok()) {
+    static_cast<void>(runner_->Wait());  // for `next`, which is dropped
     return Abandon(ended.step, status, events);
   }
-  if (ahead.has_value()) {
+  if (next.has_value()) {
+    scheduler_->FillTokens(next->step, ended.tokens);
+  } else if (ahead.has_value()) {
+    scheduler_->StartAhead(*ahead);
     scheduler_->FillTokens(*ahead, ended.tokens);
-    in_flight_ = Launch(*std::move(ahead));
+    next = Launch(*std::move(ahead));
   }
+  in_flight_ = std::move(next);
   CommitStep(ended, events);
+}
+
+bool Engine::NeedsNoTokens(const quire::Step& ahead) const {
+  return in_flight_->sample.ok() && !options_.on_logits &&
+         runner_->drawn(in_flight_->tokens.size()).defined() &&
+         std::ranges::none_of(ahead.sampling, &SamplingParams::UsesHistory);
 }
 
 Engine::StepInFlight Engine::Launch(quire::Step step) {
   const int64_t start_ns = clock_.NowNs();
-  if (device_end_ns_.has_value()) {
+  if (in_flight_.has_value()) {
+    times_.gap.Add(0);  // the device is still at the step before
+  } else if (device_end_ns_.has_value()) {
     times_.gap.Add(Seconds(start_ns - *device_end_ns_));
   }
   StepInFlight running{.step = std::move(step)};
@@ -97,13 +116,15 @@ Status Engine::RunAndSample(StepInFlight& running) {
   QUIRE_RETURN_IF_ERROR(runner_->CopyPages(step.copies));
   QUIRE_ASSIGN_OR_RETURN(running.logits, runner_->Run(step.batch));
   running.tokens.resize(step.sampling.size());
-  running.sample =
-      ops::topk_topp_sampling::Run(runner_->context(), {.logits = running.logits,
-                                                        .params = step.sampling,
-                                                        .positions = step.sample_positions,
-                                                        .history = step.history,
-                                                        .out = running.tokens,
-                                                        .finish = &running.finish});
+  running.sample = ops::topk_topp_sampling::Run(runner_->context(),
+                                                {.logits = running.logits,
+                                                 .params = step.sampling,
+                                                 .positions = step.sample_positions,
+                                                 .history = step.history,
+                                                 .out = running.tokens,
+                                                 .drawn = runner_->drawn(running.tokens.size()),
+                                                 .finish = &running.finish});
+  QUIRE_ASSIGN_OR_RETURN(running.end, runner_->context().stream.Record());
   return OkStatus();
 }
 
@@ -118,9 +139,10 @@ Status Engine::Wait(StepInFlight& running, std::vector<EngineEvent>& events) {
 }
 
 Status Engine::Finish(StepInFlight& running, std::vector<EngineEvent>& events) {
-  QUIRE_RETURN_IF_ERROR(runner_->Wait());
-  if (running.sample.ok() && running.finish) {
-    running.sample = running.finish();
+  QUIRE_RETURN_IF_ERROR(running.end->Wait());
+  for (size_t row = 0; running.finish && row < running.tokens.size(); ++row) {
+    const Status status = running.finish(row);
+    running.sample = running.sample.ok() ? status : running.sample;
   }
   if (!running.sample.ok()) {
     SampleEachRow(running, events);
@@ -156,6 +178,9 @@ void Engine::SampleEachRow(StepInFlight& running, std::vector<EngineEvent>& even
 }
 
 Status Engine::SampleRow(StepInFlight& running, size_t row) {
+  if (running.finish) {
+    return running.finish(row);
+  }
   const quire::Step& step = running.step;
   const auto index = static_cast<int64_t>(row);
   return ops::topk_topp_sampling::Run(

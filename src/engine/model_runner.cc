@@ -54,6 +54,8 @@ Status ModelRunner::Load(std::shared_ptr<const GgufFile> file, const EngineOptio
   QUIRE_ASSIGN_OR_RETURN(model_,
                          LoadModel(context(), std::move(file), LoadOptionsFor(*device_, options_)));
   QUIRE_ASSIGN_OR_RETURN(max_context_, ContextLimit(config(), options.max_context));
+  QUIRE_ASSIGN_OR_RETURN(
+      drawn_, Tensor::Create(*device_, DType::kI32, {int64_t{options_.step_token_budget}}));
   return CreateKv();
 }
 
@@ -120,6 +122,11 @@ Status ModelRunner::ReserveLogits(int64_t rows) {
   return OkStatus();
 }
 
+TensorView ModelRunner::drawn(size_t rows) const {
+  const auto count = static_cast<int64_t>(rows);
+  return count <= drawn_.view().dim(0) ? drawn_.view().Rows(0, count) : TensorView();
+}
+
 Status ModelRunner::CopyPages(std::span<const PageCopy> copies) {
   return quire::CopyPages(context(), *kv_, *kv_, copies);
 }
@@ -161,7 +168,8 @@ Result<TensorView> ModelRunner::Run(const Batch& batch) {
   const auto rows = static_cast<int64_t>(batch.logit_rows.size());
   QUIRE_RETURN_IF_ERROR(ReserveLogits(std::max<int64_t>(rows, 1)));
   const TensorView logits = logits_.view().Rows(0, rows);
-  QUIRE_ASSIGN_OR_RETURN(const BatchViews views, inputs_->Bring(batch));
+  QUIRE_ASSIGN_OR_RETURN(BatchViews views, inputs_->Bring(batch));
+  views.drawn = drawn_.view();
   QUIRE_RETURN_IF_ERROR(attention_->Plan(context(), batch, views));
   QUIRE_RETURN_IF_ERROR(Enqueue(views, logits));
   return logits;

@@ -54,8 +54,13 @@ class ModelRunner {
 
   // Runs one step, or enqueues it where the device is asynchronous: writes the batch's keys and
   // values, returns logits [R, V] f32 of batch.logit_rows on the device. They stay valid until the
-  // next call. REQUIRES: `batch` stays as it is until the step has run, and the step before has.
+  // next call. DrawnToken(i) in the batch is element i of drawn(). REQUIRES: `batch` lives until
+  // the step has run, and all but the last of the steps before have run.
   Result<TensorView> Run(const Batch& batch);
+
+  // i32 [rows] on the device, where the tokens that a step draws are left for the next one;
+  // undefined if there are more than that is done for.
+  TensorView drawn(size_t rows) const;
 
   // Waits for what Run() enqueued; the first error of it, if any.
   Status Wait() { return stream_->Synchronize(); }
@@ -82,6 +87,7 @@ class ModelRunner {
   std::unique_ptr<StepInputs> inputs_;
   StepGraphs graphs_;
   Tensor logits_;       // [rows reserved, V]
+  Tensor drawn_;        // i32, see drawn()
   Buffer host_logits_;  // pinned; as large as the largest that was asked for
 };
 

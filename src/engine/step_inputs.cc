@@ -58,26 +58,29 @@ Result<BatchViews> StepInputs::Bring(const Batch& batch) {
     return host;
   }
   BatchViews staged = Padded(host);
+  turn_ = 1 - turn_;
   QUIRE_RETURN_IF_ERROR(Reserve(Lay(staged, nullptr, Place::Host())));
-  const size_t bytes = Lay(staged, static_cast<std::byte*>(staging_.data()), Place::Host());
+  Buffer& staging = staging_[turn_];
+  const size_t bytes = Lay(staged, static_cast<std::byte*>(staging.data()), Place::Host());
   const auto from = ArraysOf(host);
   const auto to = ArraysOf(staged);
   for (size_t i = 0; i < from.size(); ++i) {
     CopyRows(*from[i], *to[i]);
   }
-  QUIRE_RETURN_IF_ERROR(stream_.Copy(arrays_.data(), place, staging_.data(), Place::Host(), bytes));
+  QUIRE_RETURN_IF_ERROR(stream_.Copy(arrays_.data(), place, staging.data(), Place::Host(), bytes));
   BatchViews views = staged;
   Lay(views, static_cast<std::byte*>(arrays_.data()), place);
   return views;
 }
 
 Status StepInputs::Reserve(size_t bytes) {
-  if (bytes <= arrays_.bytes()) {
-    return OkStatus();
-  }
   const size_t capacity = std::max(bytes, 2 * arrays_.bytes());
-  QUIRE_ASSIGN_OR_RETURN(staging_, stream_.device().AllocatePinned(capacity));
-  QUIRE_ASSIGN_OR_RETURN(arrays_, stream_.device().Allocate(capacity));
+  if (staging_[turn_].bytes() < bytes) {
+    QUIRE_ASSIGN_OR_RETURN(staging_[turn_], stream_.device().AllocatePinned(capacity));
+  }
+  if (arrays_.bytes() < bytes) {
+    QUIRE_ASSIGN_OR_RETURN(arrays_, stream_.device().Allocate(capacity));
+  }
   return OkStatus();
 }
 

@@ -6,12 +6,18 @@
 
 namespace quire {
 
+// In Batch::tokens, the token that the step before draws as its number `sample`: for a step that is
+// enqueued before the host knows it.
+constexpr int32_t DrawnToken(int32_t sample) {
+  return -1 - sample;
+}
+
 // B sequences bring T query tokens, ragged: sequence b owns the rows query_start[b] ..
 // query_start[b + 1] of every [T] array. Decode rows, prefill chunks and verification rows of
 // speculative decoding all have this form. Made once, then never changed: who needs other arrays
 // makes its own.
 struct Batch {
-  std::vector<int32_t> tokens;       // [T] token ids
+  std::vector<int32_t> tokens;       // [T] token ids, or DrawnToken()
   std::vector<int32_t> positions;    // [T] position in the sequence, from 0
   std::vector<int32_t> query_start;  // [B + 1] ascending, query_start[0] = 0, query_start[B] = T
   std::vector<int32_t>

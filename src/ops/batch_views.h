@@ -17,6 +17,7 @@ struct BatchViews {
   TensorView page_table;    // i32 [B, max_pages]
   TensorView slot_mapping;  // i64 [T]
   TensorView logit_rows;    // i32 [R]
+  TensorView drawn = {};    // i32, what DrawnToken() refers to; undefined if there is none
 
   int64_t num_tokens() const { return tokens.dim(0); }
 };

@@ -67,9 +67,10 @@ struct SchedulerStats {
 // fit, and the oldest prefill always has a row beside them.
 //
 // A step is formed (Schedule), runs, and ends (Commit or Abandon). While it runs, the next can be
-// formed (ScheduleAhead) and, once the tokens drawn are known (FillTokens), be started before the
-// first one is committed. So at most two steps are in flight; steps start, run and end in the order
-// in which they are formed. Add and Cancel are allowed at any time. One thread at a time.
+// formed (ScheduleAhead) and started (StartAhead) where the device itself can hand on the tokens
+// drawn; else it is started once they are known (FillTokens), before the first one is committed. So
+// at most two steps are in flight; steps start, run and end in the order in which they are formed.
+// Add and Cancel are allowed at any time. One thread at a time.
 class Scheduler {
  public:
   // REQUIRES: config.Validate() is OK. `cache` outlives the scheduler, which alone starts sequences
@@ -100,8 +101,10 @@ class Scheduler {
   // come from a tier (which copies beside the steps); or if there is nothing to do. Then commit
   // `running` and call Schedule. REQUIRES: called once for each step.
   std::optional<Step> ScheduleAhead(const Step& running, int64_t now_ms);
-  // Completes `ahead`: `sampled` are the tokens of the step before, which is still to be committed.
-  // Not called if that is abandoned.
+  // Says that `ahead` is being started: gives it its copies.
+  void StartAhead(Step& ahead);
+  // Completes `ahead`, which has been or will be started: `sampled` are the tokens of the step
+  // before, which is still to be committed. Not called if that is abandoned.
   void FillTokens(Step& ahead, std::span<const SampledToken> sampled);
 
   // The first step in flight has run: its KV is written and `sampled` holds one token per entry of

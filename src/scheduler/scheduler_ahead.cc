@@ -41,6 +41,11 @@ void Scheduler::Withdraw(std::span<Request* const> requests) {
   }
 }
 
+void Scheduler::StartAhead(Step& ahead) {
+  QUIRE_CHECK_EQ(ahead.serial, in_flight_.back().serial);
+  ahead.copies = cache_.TakeCopies();
+}
+
 void Scheduler::FillTokens(Step& ahead, std::span<const SampledToken> sampled) {
   QUIRE_CHECK_EQ(ahead.serial, in_flight_.back().serial);
   for (const Step::UnknownToken& unknown : ahead.unknown) {
@@ -51,7 +56,6 @@ void Scheduler::FillTokens(Step& ahead, std::span<const SampledToken> sampled) {
     ahead.batch.tokens[ahead.sequences[unknown.sequence].first_row] = token;
     request.Reveal(token);
   }
-  ahead.copies = cache_.TakeCopies();
 }
 
 }  // namespace quire

@@ -81,7 +81,7 @@ TEST_F(SchedulerAheadTest, TheTokenOfTheStepBeforeIsFilledIn) {
   std::optional<Step> ahead = scheduler_->ScheduleAhead(first, 0);
   ASSERT_TRUE(ahead.has_value());
   ExpectSound();
-  EXPECT_THAT(ahead->batch.tokens, ElementsAre(kUnknownToken, kUnknownToken));
+  EXPECT_THAT(ahead->batch.tokens, ElementsAre(DrawnToken(0), DrawnToken(1)));
   EXPECT_THAT(ahead->batch.positions, ElementsAre(5, 3));
   EXPECT_THAT(ahead->sample_positions, ElementsAre(1, 1));
   scheduler_->FillTokens(*ahead, Drawn({70, 80}));

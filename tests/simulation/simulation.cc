@@ -203,19 +203,28 @@ std::optional<Step> Simulation::FormAhead() {
   return ahead;
 }
 
-// The step in flight ends; one that is formed ahead is started before it is committed.
+// The step in flight ends; one that is formed ahead is started before it is committed, perhaps
+// before it ends: then its rows run once it has, but what becomes of it no longer matters.
 void Simulation::EndStep() {
   ++outcome_.steps;
   std::optional<Step> ahead = workload_.Overlaps(step_) ? FormAhead() : std::nullopt;
+  const bool early = ahead && workload_.StartsEarly(step_);
+  if (early) {
+    scheduler_.StartAhead(*ahead);
+  }
   const auto live = static_cast<int64_t>(live_.size());
   ArriveAndCancel(true);
   outcome_.cancelled_in_flight += live > static_cast<int64_t>(live_.size()) ? 1 : 0;
   Started ended = *std::exchange(in_flight_, std::nullopt);
   if (workload_.Fails(step_)) {
+    model_.Copy(early ? ahead->copies : std::vector<PageCopy>());
     return Abandon(ended.step);
   }
   const std::vector<SampledToken>& sampled = SampledOf(ended);
   if (ahead) {
+    if (!early) {
+      scheduler_.StartAhead(*ahead);
+    }
     scheduler_.FillTokens(*ahead, sampled);
     Start(*std::move(ahead));
   }

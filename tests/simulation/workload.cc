@@ -8,7 +8,17 @@ namespace quire {
 
 namespace {
 
-enum About : uint64_t { kTimes, kSpec, kPrompt, kFailures, kClock, kViolations, kOverlap, kLate };
+enum About : uint64_t {
+  kTimes,
+  kSpec,
+  kPrompt,
+  kFailures,
+  kClock,
+  kViolations,
+  kOverlap,
+  kLate,
+  kEarly
+};
 
 }  // namespace
 
@@ -90,6 +100,10 @@ bool Workload::Violates(int64_t step) const {
 
 bool Workload::Overlaps(int64_t step) const {
   return scenario_.overlaps && Dice(case_.seed, kOverlap, static_cast<uint64_t>(step)).Chance(0.9);
+}
+
+bool Workload::StartsEarly(int64_t step) const {
+  return Dice(case_.seed, kEarly, static_cast<uint64_t>(step)).Chance(0.5);
 }
 
 bool Workload::RunsLate(int64_t step) const {

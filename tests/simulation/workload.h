@@ -34,6 +34,8 @@ class Workload {
   bool Violates(int64_t step) const;
   // Is another formed while it is in flight?
   bool Overlaps(int64_t step) const;
+  // Is the step ahead of it started before it ends?
+  bool StartsEarly(int64_t step) const;
   // Does it run at the last moment, not when it is started?
   bool RunsLate(int64_t step) const;
   int64_t MsOf(int64_t step) const;  // that it takes

@@ -26,8 +26,11 @@ class TokenEmbedding {
   Result<TensorView> Forward(const ops::OpContext& context, const BatchViews& batch) const {
     const TensorView out =
         ops::Scratch(context, out_type_, {batch.num_tokens(), table_.view.dim(1)});
-    QUIRE_RETURN_IF_ERROR(ops::embedding::Run(
-        context, {.table = table_.view, .out = out, .scale = scale_, .ids = batch.tokens}));
+    QUIRE_RETURN_IF_ERROR(ops::embedding::Run(context, {.table = table_.view,
+                                                        .out = out,
+                                                        .scale = scale_,
+                                                        .ids = batch.tokens,
+                                                        .drawn = batch.drawn}));
     return out;
   }
 

@@ -19,7 +19,9 @@ template <typename Out>
 struct Job {
   const uint8_t* table;
   const void* ids;
-  bool wide_ids;      // i64, else i32
+  bool wide_ids;  // i64, else i32
+  const int32_t* drawn;
+  int64_t num_drawn;
   int64_t row_bytes;  // from one row of the table to the next
   int64_t vocabulary;
   int64_t elements;
@@ -71,11 +73,18 @@ __device__ void TakePacks(const Job<Out>& job, const uint8_t* row, int64_t first
   }
 }
 
+// Of row `token`; not that of a row of the table if it names none.
+template <typename Out>
+__device__ int64_t IdOf(const Job<Out>& job, int64_t token) {
+  const int64_t id = job.wide_ids ? static_cast<const int64_t*>(job.ids)[token]
+                                  : static_cast<const int32_t*>(job.ids)[token];
+  return id < 0 && -1 - id < job.num_drawn ? job.drawn[-1 - id] : id;
+}
+
 template <typename Table, typename Out, bool kWhole>
 __global__ void __launch_bounds__(kThreads) TakeRows(Job<Out> job) {
   const int64_t token = blockIdx.x;
-  const int64_t id = job.wide_ids ? static_cast<const int64_t*>(job.ids)[token]
-                                  : static_cast<const int32_t*>(job.ids)[token];
+  const int64_t id = IdOf(job, token);
   const bool known = id >= 0 && id < job.vocabulary;
   Out* out = job.out + token * job.out_stride;
   constexpr int kPacks = kPacksOf<Table>;
@@ -104,6 +113,8 @@ Status RunTakeRows(const OpContext& context, const Args& args) {
     const Job<Out> job = {.table = static_cast<const uint8_t*>(args.table.data()),
                           .ids = args.ids.data(),
                           .wide_ids = args.ids.dtype() == DType::kI64,
+                          .drawn = IsGiven(args.drawn) ? args.drawn.as<int32_t>() : nullptr,
+                          .num_drawn = IsGiven(args.drawn) ? args.drawn.dim(0) : 0,
                           .row_bytes = BytesOf(args.table.dtype(), args.table.stride(0)),
                           .vocabulary = args.table.dim(0),
                           .elements = elements,

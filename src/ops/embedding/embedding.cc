@@ -50,9 +50,19 @@ Status ValidateIds(const Args& args, Place place) {
   return OkStatus();
 }
 
+Status ValidateDrawn(const TensorView& drawn, Place place) {
+  if (IsGiven(drawn) && (drawn.dtype() != DType::kI32 || drawn.rank() != 1 ||
+                         drawn.place() != place || !drawn.IsContiguous())) {
+    return InvalidArgument("embedding: drawn is ", Describe(drawn),
+                           "; it must be contiguous i32 [R] on ", PlaceName(place));
+  }
+  return OkStatus();
+}
+
 Status Validate(const Args& args, Place place) {
   QUIRE_RETURN_IF_ERROR(ValidateTable(args.table, place));
   QUIRE_RETURN_IF_ERROR(ValidateIds(args, place));
+  QUIRE_RETURN_IF_ERROR(ValidateDrawn(args.drawn, place));
   const TokenIds ids(args);
   QUIRE_RETURN_IF_ERROR(ValidateRows(kOp, "out", args.out, place));
   if (args.out.shape() != Shape{ids.size(), args.table.dim(1)}) {

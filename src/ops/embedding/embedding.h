@@ -15,6 +15,9 @@ struct Args {
   TensorView out;       // f32, f16 or bf16 [T, D]; rows may be strided; no memory of the table
   float scale = 1.0f;   // multiplies every element (Gemma: sqrt(D))
   TensorView ids = {};  // i32 or i64 [T], contiguous: given instead of tokens
+  // Optional i32 [R], contiguous: a token id of -1 - r is its element r, which the device may still
+  // be to write when this is enqueued.
+  TensorView drawn = {};
 };
 
 using Implementations = ImplementationList<Args>;

@@ -21,6 +21,7 @@ void VisitArrays(Args& args, const Visitor& visit) {
   visit(args.table);
   visit(args.out);
   visit(args.ids);
+  visit(args.drawn);
 }
 
 struct Case {
@@ -32,6 +33,7 @@ struct Case {
   int64_t gap = 0;       // elements between the rows of out; of a plain table too
   float scale = 1.0f;
   DType ids = DType::kI32;
+  int64_t drawn = 0;    // the last tokens are given by `drawn`
   RowTypes types = {};  // of out
   bool random = false;  // all but the types is drawn
 
@@ -47,6 +49,8 @@ inline std::vector<Case> ConformanceCases() {
       {.name = "one_element", .tokens = 1, .elements = 1, .ids = DType::kI64},
       {.name = "from_f32", .tokens = 5, .elements = 37, .gap = 3},
       {.name = "from_f32_scaled", .tokens = 5, .elements = 64, .scale = 8.0f, .ids = DType::kI64},
+      {.name = "two_drawn", .tokens = 5, .elements = 64, .drawn = 2},
+      {.name = "all_drawn", .tokens = 3, .elements = 5, .ids = DType::kI64, .drawn = 3},
       {.name = "from_f16", .table = DType::kF16, .tokens = 3, .elements = 40},
       {.name = "from_f16_scaled",
        .table = DType::kF16,
@@ -165,6 +169,11 @@ class Problem {
       tokens_[0] = static_cast<int32_t>(case_.vocabulary - 1);
       tokens_[1] = 0;
     }
+    for (int64_t i = 0; i < case_.drawn; ++i) {  // the last one first
+      int32_t& token = tokens_[static_cast<size_t>(case_.tokens - 1 - i)];
+      drawn_.push_back(token);
+      token = static_cast<int32_t>(-1 - i);
+    }
     wide_.assign(tokens_.begin(), tokens_.end());
     args = {.tokens = tokens_,
             .table = {table_.data(), case_.table, {case_.vocabulary, case_.elements}, {stride_, 1}},
@@ -173,6 +182,9 @@ class Problem {
     if (case_.ids == DType::kI64) {
       args.tokens = {};
       args.ids = {wide_.data(), DType::kI64, {case_.tokens}};
+    }
+    if (case_.drawn > 0) {
+      args.drawn = {drawn_.data(), DType::kI32, {case_.drawn}};
     }
   }
 
@@ -203,6 +215,7 @@ class Problem {
   Case case_;
   std::vector<int32_t> tokens_;
   std::vector<int64_t> wide_;
+  std::vector<int32_t> drawn_;
   int64_t stride_;  // elements of a row of the table
   std::vector<uint8_t> table_;
   TypedArray out_;

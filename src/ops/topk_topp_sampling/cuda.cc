@@ -5,16 +5,12 @@ namespace quire::ops::topk_topp_sampling {
 
 namespace {
 
-Status Finish(const PendingRows& pending, std::span<SampledToken> out) {
-  Status first_error;
-  for (size_t row = 0; row < pending.size(); ++row) {
-    if (const RowFault fault = pending.FaultAt(row); fault == RowFault::kNone) {
-      out[row] = pending.TokenAt(row);
-    } else if (first_error.ok()) {
-      first_error = FaultStatus("topk_topp_sampling", fault, static_cast<int64_t>(row));
-    }
+Status Finish(const PendingRows& pending, size_t row, std::span<SampledToken> out) {
+  const RowFault fault = pending.FaultAt(row);
+  if (fault == RowFault::kNone) {
+    out[row] = pending.TokenAt(row);
   }
-  return first_error;
+  return FaultStatus("topk_topp_sampling", fault, static_cast<int64_t>(row));
 }
 
 Status RunSelect(const OpContext& context, const Args& args) {
@@ -28,14 +24,20 @@ Status RunSelect(const OpContext& context, const Args& args) {
   if (requests.empty()) {
     return OkStatus();
   }
+  int32_t* const drawn = args.drawn.defined() ? args.drawn.as<int32_t>() : nullptr;
   QUIRE_ASSIGN_OR_RETURN(const PendingRows pending,
-                         PendingRows::Enqueue(context, args.logits.dim(1), requests));
+                         PendingRows::Enqueue(context, args.logits.dim(1), requests, drawn));
   if (args.finish != nullptr) {
-    *args.finish = [pending, out = args.out] { return Finish(pending, out); };
+    *args.finish = [pending, out = args.out](size_t row) { return Finish(pending, row, out); };
     return OkStatus();
   }
   QUIRE_RETURN_IF_ERROR(context.stream.Synchronize());
-  return Finish(pending, args.out);
+  Status first_error;
+  for (size_t row = 0; row < pending.size(); ++row) {
+    const Status status = Finish(pending, row, args.out);
+    first_error = first_error.ok() ? status : first_error;
+  }
+  return first_error;
 }
 
 }  // namespace

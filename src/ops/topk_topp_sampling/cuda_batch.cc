@@ -129,7 +129,7 @@ void FillBlock(const std::vector<RowRequest>& requests, const Layout& layout, in
 }  // namespace
 
 Result<PendingRows> PendingRows::Enqueue(const OpContext& context, int64_t vocabulary,
-                                         const std::vector<RowRequest>& requests) {
+                                         const std::vector<RowRequest>& requests, int32_t* drawn) {
   const Layout layout(requests);
   CudaStream& stream = AsCudaStream(context.stream);
   const Workspace::Scope scope(context.workspace);
@@ -154,6 +154,7 @@ Result<PendingRows> PendingRows::Enqueue(const OpContext& context, int64_t vocab
   const SamplerBatch batch = {.rows = reinterpret_cast<const DeviceRow*>(uploaded),
                               .draws = reinterpret_cast<DeviceDraw*>(block + layout.uploaded),
                               .keys = reinterpret_cast<uint64_t*>(block + layout.keys),
+                              .tokens = drawn,
                               .key_stride = static_cast<int64_t>(layout.key_stride),
                               .count = static_cast<int>(layout.rows),
                               .vocabulary = static_cast<int>(vocabulary)};

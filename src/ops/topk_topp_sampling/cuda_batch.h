@@ -23,10 +23,11 @@ struct RowRequest {
 // What the device writes for rows that are being drawn. Copies share it.
 class PendingRows {
  public:
-  // Enqueues the draws of `requests`, which are needed no longer afterwards. REQUIRES: at least
-  // one; a CUDA stream.
+  // Enqueues the draws of `requests`, which are needed no longer afterwards. The tokens go to
+  // `drawn` too, device memory [requests], if it is given. REQUIRES: at least one; a CUDA stream.
   static Result<PendingRows> Enqueue(const OpContext& context, int64_t vocabulary,
-                                     const std::vector<RowRequest>& requests);
+                                     const std::vector<RowRequest>& requests,
+                                     int32_t* drawn = nullptr);
 
   // These are for when the stream has come past the draws. What is wrong with a row:
   RowFault FaultAt(size_t row) const { return draws_[row].fault; }

@@ -290,6 +290,9 @@ __global__ void __launch_bounds__(kThreads, kThreads == 1024 ? 1 : 2)
   }
   if (threadIdx.x == 0) {
     batch.draws[blockIdx.x] = draw;
+    if (batch.tokens != nullptr) {
+      batch.tokens[blockIdx.x] = draw.token;
+    }
   }
 }
 

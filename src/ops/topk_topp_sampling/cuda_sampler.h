@@ -50,6 +50,7 @@ struct SamplerBatch {
   const DeviceRow* rows = nullptr;
   DeviceDraw* draws = nullptr;
   uint64_t* keys = nullptr;
+  int32_t* tokens = nullptr;  // [rows], or null: those of the draws once more
   int64_t key_stride = 0;
   int count = 0;
   int vocabulary = 0;

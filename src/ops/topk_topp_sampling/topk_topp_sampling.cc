@@ -1,5 +1,6 @@
 #include "ops/topk_topp_sampling/topk_topp_sampling.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "ops/topk_topp_sampling/distribution.h"
@@ -87,6 +88,13 @@ Status Validate(const Args& args, Place place) {
                            " positions and ", args.out.size(),
                            " places for tokens; the counts must be equal");
   }
+  if (const TensorView& drawn = args.drawn;
+      drawn.defined() &&
+      (drawn.dtype() != DType::kI32 || drawn.shape() != Shape{args.logits.dim(0)} ||
+       drawn.place() != place || !drawn.IsContiguous())) {
+    return InvalidArgument("topk_topp_sampling: drawn is ", Describe(drawn),
+                           "; it must be contiguous i32 [", rows, "] on ", PlaceName(place));
+  }
   if (!args.history.empty() && args.history.size() != rows) {
     return InvalidArgument("topk_topp_sampling: ", rows, " rows of logits with ",
                            args.history.size(), " histories; give one for each row or none");
@@ -149,7 +157,13 @@ Status Run(const OpContext& context, const Args& args) {
   if (args.finish != nullptr) {
     *args.finish = nullptr;
   }
-  return RunBest("topk_topp_sampling", ImplementationsOf(place.platform), context, args);
+  const Status status =
+      RunBest("topk_topp_sampling", ImplementationsOf(place.platform), context, args);
+  if (args.drawn.defined() && place.IsHost()) {
+    std::transform(args.out.begin(), args.out.end(), args.drawn.as<int32_t>(),
+                   [](const SampledToken& token) { return token.token; });
+  }
+  return status;
 }
 
 }  // namespace quire::ops::topk_topp_sampling

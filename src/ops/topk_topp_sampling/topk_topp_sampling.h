@@ -95,11 +95,15 @@ struct Args {
   std::span<const int64_t> positions;          // [R] the counter of each row's draw
   std::span<const TokenHistory> history = {};  // [R], or empty if no row has a penalty
   std::span<SampledToken> out;                 // [R]
+  // Optional i32 [R], contiguous, on the device: the tokens once more, for what is enqueued behind
+  // the draw. That of a row that cannot be drawn is any.
+  TensorView drawn = {};
   // Where the device is asynchronous and this is given, Run() only enqueues the draw and sets
-  // *finish: call it once, after the stream has come past the draw (Stream::Synchronize(), or an
-  // event recorded behind it). It sets `out` and returns what the rows' logits are guilty of. Left
-  // empty where `out` is already set. Without it Run() waits for the stream.
-  std::function<Status()>* finish = nullptr;
+  // *finish: call it for each row after the stream has come past the draw (Stream::Synchronize(),
+  // or an event recorded behind it). It sets the row's `out` and returns what its logits are guilty
+  // of, the same each time. Left empty where `out` is already set. Without it Run() waits for the
+  // stream.
+  std::function<Status(size_t row)>* finish = nullptr;
 };
 
 using Implementations = ImplementationList<Args>;

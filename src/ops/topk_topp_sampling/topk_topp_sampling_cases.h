@@ -13,6 +13,7 @@ namespace quire::ops::topk_topp_sampling {
 template <typename Visitor>
 void VisitArrays(Args& args, const Visitor& visit) {
   visit(args.logits);
+  visit(args.drawn);
 }
 
 struct Case {

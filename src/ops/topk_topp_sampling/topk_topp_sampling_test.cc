@@ -60,16 +60,31 @@ TEST_P(SamplingConformance, FinishSetsTheSameTokens) {
     GTEST_SKIP();
   }
   const std::vector<SampledToken> expected = Result(Context(), problem);
-  std::function<Status()> finish;
+  std::function<Status(size_t)> finish;
   problem.args.finish = &finish;
   Result(Context(), problem);
   const bool is_asynchronous = Context().stream.device().is_asynchronous();
   EXPECT_EQ(finish != nullptr, is_asynchronous && problem.c.rows > 0);
   if (finish != nullptr) {
     EXPECT_EQ(problem.out[0].token, -1);
-    EXPECT_TRUE(finish().ok());
+    for (size_t row = 0; row < expected.size(); ++row) {
+      EXPECT_TRUE(finish(row).ok());
+    }
   }
   EXPECT_TRUE(problem.out == expected);
+}
+
+TEST_P(SamplingConformance, TheTokensAreLeftOnTheDeviceToo) {
+  Problem problem(GetParam().problem, rng_, 0);
+  if (!Takes(problem)) {
+    GTEST_SKIP();
+  }
+  std::vector<int32_t> drawn(static_cast<size_t>(problem.c.rows), -1);
+  problem.args.drawn = {drawn.data(), DType::kI32, {problem.c.rows}};
+  const std::vector<SampledToken> expected = Result(Context(), problem);
+  for (size_t row = 0; row < expected.size(); ++row) {
+    EXPECT_EQ(drawn[row], expected[row].token) << "row " << row;
+  }
 }
 
 TEST_P(SamplingConformance, ARowAloneDrawsTheSame) {
