@@ -58,7 +58,6 @@ class PlanLayout {
     bytes_ += (bytes + Buffer::kAlignment - 1) / Buffer::kAlignment * Buffer::kAlignment;
     return at;
   }
-  size_t AddWork(int32_t count) { return Add(static_cast<size_t>(count) * sizeof(SplitKvWork)); }
   size_t bytes() const { return bytes_; }
 
  private:
@@ -66,11 +65,11 @@ class PlanLayout {
 };
 
 // The next of 0, 1, 2, 3, 4, 6, 8, 12, 16, ...: plans of steps that differ little launch alike.
-int32_t RoundUp(int32_t count) {
+size_t RoundUp(size_t count) {
   if (count <= 2) {
     return count;
   }
-  const auto power = static_cast<int32_t>(std::bit_floor(static_cast<uint32_t>(count - 1)));
+  const size_t power = std::bit_floor(count - 1);
   return count <= power + power / 2 ? power + power / 2 : 2 * power;
 }
 
@@ -105,8 +104,9 @@ class CudaPaged final : public AttentionBackend {
     if (has_prefill_) {
       return 0;
     }
-    const Launch launch = {decode_.counts, decode_.partial_data, decode_.work_count,
-                           decode_.merge_count, decode_.tile_rows};
+    const Launch launch = {decode_.work,        decode_.partial_data, decode_.work_count,
+                           decode_.merge_count, decode_.tile_rows,    decode_.by_parts,
+                           decode_.merge_warps};
     return launches_.try_emplace(launch, launches_.size() + 1).first->second;
   }
 
@@ -121,7 +121,8 @@ class CudaPaged final : public AttentionBackend {
 
  private:
   // What the launches of a step's decode rows depend on, beside the step's arrays.
-  using Launch = std::tuple<const int32_t*, const float*, int32_t, int32_t, int32_t>;
+  using Launch =
+      std::tuple<const SplitKvWork*, const float*, int32_t, int32_t, int32_t, bool, int32_t>;
 
   static int32_t RowsOf(const Batch& batch, int32_t sequence) {
     const auto b = static_cast<size_t>(sequence);
@@ -155,6 +156,7 @@ class CudaPaged final : public AttentionBackend {
   }
 
   SplitKvPlan SplitKvPlanOf(const Batch& batch, int32_t begin, int32_t end) const {
+    const int32_t units = problem_.device->properties().compute_units;
     return ops::attention::PlanSplitKv(
         {.query_start = batch.query_start,
          .kv_length = batch.kv_length,
@@ -162,36 +164,32 @@ class CudaPaged final : public AttentionBackend {
          .end = end,
          .group = problem_.q_heads / problem_.kv_heads,
          .kv_heads = problem_.kv_heads,
-         .resident_blocks =
-             problem_.device->properties().compute_units * ops::attention::cuda::kResidentBlocks});
+         .resident_blocks = units * ops::attention::cuda::kResidentBlocks,
+         .resident_parts = units * ops::attention::cuda::ResidentParts(problem_.head_dim)});
   }
 
   Status PlanKernels(const ops::OpContext& context, const Batch& batch) {
-    const SplitKvPlan decode = SplitKvPlanOf(batch, 0, prefill_begin_);
+    SplitKvPlan decode = SplitKvPlanOf(batch, 0, prefill_begin_);
     const SplitKvPlan prefill = SplitKvPlanOf(batch, prefill_begin_, batch.num_sequences());
+    decode.work.resize(RoundUp(decode.work.size()));
+    decode.merges.resize(RoundUp(decode.merges.size()));
     QUIRE_RETURN_IF_ERROR(ReservePartials(context, decode, prefill));
     decode_ = ScheduleOf(decode);
     prefill_ = ScheduleOf(prefill);
-    decode_.work_count = RoundUp(decode_.work_count);
-    decode_.merge_count = RoundUp(decode_.merge_count);
-    PlanLayout layout;
-    const size_t counts_at = layout.Add(2 * sizeof(int32_t));
-    const std::array<size_t, 4> at = {
-        layout.AddWork(decode_.work_count), layout.AddWork(decode_.merge_count),
-        layout.AddWork(prefill_.work_count), layout.AddWork(prefill_.merge_count)};
-    QUIRE_ASSIGN_OR_RETURN(std::byte* const host,
-                           plan_memory_.Begin(context.stream, layout.bytes()));
-    const std::array<int32_t, 2> counts = {static_cast<int32_t>(decode.work.size()),
-                                           static_cast<int32_t>(decode.merges.size())};
-    std::memcpy(host + counts_at, counts.data(), sizeof(counts));
     const std::array<const std::vector<SplitKvWork>*, 4> lists = {&decode.work, &decode.merges,
                                                                   &prefill.work, &prefill.merges};
+    PlanLayout layout;
+    std::array<size_t, 4> at = {};
+    for (size_t i = 0; i < lists.size(); ++i) {
+      at[i] = layout.Add(lists[i]->size() * sizeof(SplitKvWork));
+    }
+    QUIRE_ASSIGN_OR_RETURN(std::byte* const host,
+                           plan_memory_.Begin(context.stream, layout.bytes()));
     for (size_t i = 0; i < lists.size(); ++i) {
       std::memcpy(host + at[i], lists[i]->data(), lists[i]->size() * sizeof(SplitKvWork));
     }
     QUIRE_RETURN_IF_ERROR(plan_memory_.Send(context.stream, layout.bytes()));
     const std::byte* const device = plan_memory_.device();
-    decode_.counts = reinterpret_cast<const int32_t*>(device + counts_at);
     decode_.work = reinterpret_cast<const SplitKvWork*>(device + at[0]);
     decode_.merges = reinterpret_cast<const SplitKvWork*>(device + at[1]);
     prefill_.work = reinterpret_cast<const SplitKvWork*>(device + at[2]);
@@ -201,7 +199,7 @@ class CudaPaged final : public AttentionBackend {
                : OkStatus();
   }
 
-  // Room for the results of single chunks; for decode rows all that there may ever be.
+  // Room for partial results; for decode rows all that there may ever be.
   Status ReservePartials(const ops::OpContext& context, const SplitKvPlan& decode,
                          const SplitKvPlan& prefill) {
     const int32_t group = problem_.q_heads / problem_.kv_heads;
@@ -217,6 +215,8 @@ class CudaPaged final : public AttentionBackend {
     SplitKvSchedule schedule;
     schedule.work_count = static_cast<int32_t>(plan.work.size());
     schedule.merge_count = static_cast<int32_t>(plan.merges.size());
+    schedule.by_parts = plan.by_parts;
+    schedule.merge_warps = ops::attention::cuda::MergeWarps(plan.tile_partials);
     schedule.tile_rows = plan.tile_rows;
     schedule.partials = static_cast<int32_t>(ops::attention::kMaxPartials);
     schedule.partial_data = static_cast<float*>(partials_.data());

@@ -267,8 +267,9 @@ TEST_F(CudaPagedTest, DecodeStepsLaunchAlike) {
   };
   const uint64_t key = key_of({1, 1}, {100, 200});
   EXPECT_NE(key, 0u);
-  EXPECT_EQ(key_of({1, 1}, {300, 7}), key);
+  EXPECT_EQ(key_of({1, 1}, {250, 7}), key);
   EXPECT_NE(key_of({1, 1}, {3000, 7}), key);
+  EXPECT_EQ(key_of({1, 1}, {1100, 300}), key_of({1, 1}, {1200, 500}));
   EXPECT_EQ(key_of({1, 50}, {300, 50}), 0u);
 }
 

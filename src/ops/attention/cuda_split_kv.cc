@@ -1,6 +1,7 @@
 #include "ops/attention/cuda_split_kv.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "ops/attention/cuda_split_kv_launch.h"
 #include "platform/cuda/cuda_error.h"
@@ -44,9 +45,15 @@ SplitKvSchedule UniformSchedule(const Problem& problem, int64_t rows, int64_t ke
     schedule.chunks = static_cast<int32_t>(chunks);
     schedule.merge_count = static_cast<int32_t>(tiles);
     schedule.partials = static_cast<int32_t>(tiles * chunks);
+    schedule.merge_warps = MergeWarps(schedule.chunks);
   }
   schedule.work_count = static_cast<int32_t>(tiles * std::max(schedule.chunks, 1));
   return schedule;
+}
+
+int32_t MergeWarps(int32_t partials) {
+  const auto warps = static_cast<uint32_t>(std::max(CeilDiv(partials, 32), 1));
+  return std::min(static_cast<int32_t>(std::bit_ceil(warps)), kMaxMergeWarps);
 }
 
 int64_t PartialFloats(int32_t kv_heads, int32_t head_dim, int64_t partials, int32_t tile_rows) {

@@ -28,20 +28,27 @@ struct SplitKvSchedule {
   const SplitKvWork* merges = nullptr;
   int32_t work_count = 0;
   int32_t merge_count = 0;
-  // [work, merges] on the device, or null. Given, these count, and the two above are the most that
-  // there may be: so a captured call serves the plans of other steps.
-  const int32_t* counts = nullptr;
+  bool by_parts = false;
+  int32_t merge_warps = 1;  // MergeWarps()
   // The uniform schedule, for lengths that the host does not know: `tiles` tiles of each sequence,
   // each cut into `chunks` single chunks, or whole if that is 0.
   int32_t tiles = 0;
   int32_t chunks = 0;
   int32_t tile_rows = kTileRows;  // rows of the fullest tile
-  int32_t partials = 0;           // results of single chunks between the two kernels
+  int32_t partials = 0;           // results of single chunks, or parts, between the two kernels
   float* partial_data = nullptr;  // PartialFloats()
 };
 
 // Thread blocks that each multiprocessor runs at once, for most head sizes.
 inline constexpr int32_t kResidentBlocks = 2;
+// And blocks that take parts.
+constexpr int32_t ResidentParts(int32_t head_dim) {
+  return 896 / head_dim;
+}
+
+inline constexpr int32_t kMaxMergeWarps = 8;
+// Warps that fold the results of a row of a tile with up to `partials` of them: a power of two.
+int32_t MergeWarps(int32_t partials);
 
 // Floats that `partials` results of tiles with up to tile_rows rows take.
 int64_t PartialFloats(int32_t kv_heads, int32_t head_dim, int64_t partials, int32_t tile_rows);

@@ -29,7 +29,12 @@ void ForEachTile(const SplitKvShape& shape, const Visit& visit) {
     for (int32_t tile = 0; int64_t{tile} * kTileRows < flat_rows; ++tile) {
       const int64_t last = std::min<int64_t>((tile + 1) * int64_t{kTileRows}, flat_rows) - 1;
       const int64_t keys = std::max<int64_t>(first_position + last / shape.group + 1, 0);
-      visit(SplitKvWork{b, tile, 0, CeilDiv(keys, kChunk), -1});
+      visit(SplitKvWork{.sequence = b,
+                        .tile = tile,
+                        .chunk_end = CeilDiv(keys, kChunk),
+                        .first_row = shape.query_start[static_cast<size_t>(b)],
+                        .rows = rows,
+                        .keys = shape.kv_length[static_cast<size_t>(b)]});
     }
   }
 }
@@ -42,10 +47,10 @@ struct Cut {
   int64_t partials = 0;  // chunks of tiles that are cut
 
   // Blocks that start together end together, as long as there are few rounds of them; many even
-  // out. Measured: a block loses a third of a chunk when it starts, and the merge another.
+  // out. Measured: a block loses half a chunk when it starts, and the merge another.
   double Cost(const SplitKvShape& shape) const {
-    constexpr double kStart = 0.3;
-    constexpr double kMerge = 0.3;
+    constexpr double kStart = 0.6;
+    constexpr double kMerge = 0.6;
     const double blocks = static_cast<double>(pieces) * shape.kv_heads / shape.resident_blocks;
     const double rounds = std::ceil(blocks);
     const double each = static_cast<double>(longest) + kStart;
@@ -75,7 +80,7 @@ int32_t ChunksOfPiece(const SplitKvShape& shape) {
   }
   int32_t best = 1;
   double least = std::numeric_limits<double>::infinity();
-  for (int32_t size = 1;; size += std::max(size / 2, 1)) {
+  for (int32_t size = 1;; size += std::max(size / 8, 1)) {
     const Cut cut = CutOf(shape, size);
     if (cut.partials <= kMaxPartials && cut.Cost(shape) < least) {
       least = cut.Cost(shape);
@@ -87,14 +92,25 @@ int32_t ChunksOfPiece(const SplitKvShape& shape) {
   }
 }
 
-// Adds the pieces of `tile`, of up to `size` chunks each.
-void AddPieces(const SplitKvWork& tile, int32_t size, SplitKvPlan& plan) {
+// Whether each part of each chunk is a piece: where all of them run at once.
+bool IsByParts(const SplitKvShape& shape) {
+  if (shape.piece != 0) {
+    return shape.piece == kPartPieces;
+  }
+  const Cut cut = CutOf(shape, 1);
+  const int64_t parts = cut.chunks * kParts;
+  return cut.partials > 0 && parts <= kMaxPartials &&
+         parts * shape.kv_heads <= shape.resident_parts;
+}
+
+// Adds the pieces of `tile`, of up to `size` chunks with `results` partial results each.
+void AddPieces(const SplitKvWork& tile, int32_t size, int32_t results, SplitKvPlan& plan) {
   const int32_t pieces = CeilDiv(tile.chunk_end, size);
   for (int32_t piece = 0; piece < pieces; ++piece) {
     SplitKvWork work = tile;
     work.chunk_begin = static_cast<int32_t>(int64_t{tile.chunk_end} * piece / pieces);
     work.chunk_end = static_cast<int32_t>(int64_t{tile.chunk_end} * (piece + 1) / pieces);
-    work.partial = tile.partial + work.chunk_begin;
+    work.partial = tile.partial + work.chunk_begin * results;
     plan.work.push_back(work);
   }
 }
@@ -103,18 +119,21 @@ void AddPieces(const SplitKvWork& tile, int32_t size, SplitKvPlan& plan) {
 
 SplitKvPlan PlanSplitKv(const SplitKvShape& shape) {
   SplitKvPlan plan;
-  const int32_t size = ChunksOfPiece(shape);
+  plan.by_parts = IsByParts(shape);
+  const int32_t size = plan.by_parts ? 1 : ChunksOfPiece(shape);
+  const int32_t results = plan.by_parts ? kParts : 1;  // of a chunk
   ForEachTile(shape, [&](SplitKvWork tile) {
     plan.tile_rows =
         std::max(plan.tile_rows, std::min(kTileRows, RowsOf(shape, tile.sequence) * shape.group));
-    if (tile.chunk_end <= size) {
+    if (!plan.by_parts && tile.chunk_end <= size) {
       plan.work.push_back(tile);
       return;
     }
     tile.partial = plan.partials;
     plan.merges.push_back(tile);
-    plan.partials += tile.chunk_end;
-    AddPieces(tile, size, plan);
+    plan.partials += tile.chunk_end * results;
+    plan.tile_partials = std::max(plan.tile_partials, tile.chunk_end * results);
+    AddPieces(tile, size, results, plan);
   });
   // Long pieces first: no multiprocessor starts one when the others end.
   std::ranges::sort(plan.work, std::less(), [](const SplitKvWork& work) {

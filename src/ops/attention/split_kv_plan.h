@@ -8,25 +8,32 @@
 
 namespace quire::ops::attention {
 
-inline constexpr int kChunk = 512;    // keys
+inline constexpr int kChunk = 256;    // keys
+inline constexpr int kParts = 4;      // of a chunk, each the work of one warp
 inline constexpr int kTileRows = 16;  // the rows of one tensor core instruction
 
-// The chunks [chunk_begin, chunk_end) of a tile, for each kv head.
-struct SplitKvWork {
+// The chunks [chunk_begin, chunk_end) of a tile, for each kv head. Without rows: no work.
+struct alignas(16) SplitKvWork {
   int32_t sequence = 0;
   int32_t tile = 0;  // of the sequence
   int32_t chunk_begin = 0;
   int32_t chunk_end = 0;
   // Where the partial result of chunk_begin goes, those of later chunks after it; -1: these are all
-  // chunks of the tile, and the output is written.
+  // chunks of the tile, and the output is written. A plan by parts has kParts results of a chunk.
   int32_t partial = -1;
+  // Of the sequence:
+  int32_t first_row = 0;
+  int32_t rows = 0;
+  int32_t keys = 0;
 };
 
 // A schedule for the lengths of one step; of no use for other lengths.
 struct SplitKvPlan {
   std::vector<SplitKvWork> work;
   std::vector<SplitKvWork> merges;  // tiles that are cut into several pieces, all their chunks
-  int32_t partials = 0;             // results of single chunks between the two
+  bool by_parts = false;            // each part of each chunk is a piece, and `work` has chunks
+  int32_t partials = 0;             // results of single chunks, or parts, between the two
+  int32_t tile_partials = 0;        // of the longest tile
   int32_t tile_rows = 0;            // rows of the fullest tile
 };
 
@@ -38,12 +45,15 @@ struct SplitKvShape {
   int32_t end = 0;
   int32_t group = 1;
   int32_t kv_heads = 1;
-  int32_t resident_blocks = 1;  // that the device runs at once
-  int32_t piece = 0;            // chunks of a piece of work; 0: what ends soonest
+  int32_t resident_blocks = 1;  // that the device runs at once, of those that take chunks
+  int32_t resident_parts = 0;   // and of those that take parts
+  int32_t piece = 0;            // chunks of a piece of work; 0: what ends soonest; or kPartPieces
 };
 
+inline constexpr int32_t kPartPieces = -1;  // SplitKvShape::piece: parts of chunks
+
 // At most so many partial results are kept; beyond it longer tiles stay whole.
-inline constexpr int64_t kMaxPartials = 2048;
+inline constexpr int64_t kMaxPartials = 4096;
 
 // Cuts long tiles so that all of the device has work. O(pieces of work).
 SplitKvPlan PlanSplitKv(const SplitKvShape& shape);

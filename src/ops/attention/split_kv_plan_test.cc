@@ -20,6 +20,7 @@ struct Step {
   int32_t group = 4;
   int32_t kv_heads = 8;
   int32_t piece = 0;
+  int32_t resident_parts = 924;
 
   void Add(int32_t rows, int32_t length) {
     query_start.push_back(query_start.back() + rows);
@@ -33,6 +34,7 @@ struct Step {
                         .group = group,
                         .kv_heads = kv_heads,
                         .resident_blocks = 264,
+                        .resident_parts = resident_parts,
                         .piece = piece});
   }
 };
@@ -51,14 +53,21 @@ void ExpectComplete(const Step& step) {
   const SplitKvPlan plan = step.Plan();
   std::map<std::pair<int32_t, int32_t>, std::vector<int>> done;
   std::vector<int> places(static_cast<size_t>(plan.partials));
+  const int32_t results = plan.by_parts ? kParts : 1;
   for (const SplitKvWork& work : plan.work) {
+    const auto sequence = static_cast<size_t>(work.sequence);
+    EXPECT_EQ(work.first_row, step.query_start[sequence]);
+    EXPECT_EQ(work.rows, step.query_start[sequence + 1] - step.query_start[sequence]);
+    EXPECT_EQ(work.keys, step.kv_length[sequence]);
+    EXPECT_TRUE(!plan.by_parts || work.chunk_end == work.chunk_begin + 1);
     std::vector<int>& chunks = done[{work.sequence, work.tile}];
     chunks.resize(static_cast<size_t>(ChunksOf(step, work.sequence, work.tile)));
     ASSERT_LE(work.chunk_end, static_cast<int32_t>(chunks.size()));
     for (int32_t chunk = work.chunk_begin; chunk < work.chunk_end; ++chunk) {
       ++chunks[static_cast<size_t>(chunk)];
-      if (work.partial >= 0) {
-        ++places.at(static_cast<size_t>(work.partial + chunk - work.chunk_begin));
+      for (int32_t i = 0; work.partial >= 0 && i < results; ++i) {
+        const int32_t place = work.partial + (chunk - work.chunk_begin) * results + i;
+        ++places.at(static_cast<size_t>(place));
       }
     }
     if (work.partial < 0) {
@@ -85,10 +94,38 @@ TEST(SplitKvPlan, OneLongSequenceIsCutForAllMultiprocessors) {
   const SplitKvPlan plan = step.Plan();
   EXPECT_EQ(plan.work.size(), 32u);  // x 8 kv heads: one round of 264 blocks
   ASSERT_EQ(plan.merges.size(), 1u);
-  EXPECT_EQ(plan.merges[0].chunk_end, 128);
-  EXPECT_EQ(plan.partials, 128);
+  EXPECT_FALSE(plan.by_parts);
+  EXPECT_EQ(plan.merges[0].chunk_end, 256);
+  EXPECT_EQ(plan.partials, 256);
+  EXPECT_EQ(plan.tile_partials, 256);
   EXPECT_EQ(plan.tile_rows, 4);
   ExpectComplete(step);
+}
+
+TEST(SplitKvPlan, AShortSequenceIsCutIntoParts) {
+  Step step;
+  step.Add(1, 1088);
+  const SplitKvPlan plan = step.Plan();
+  EXPECT_TRUE(plan.by_parts);
+  EXPECT_EQ(plan.work.size(), 5u);
+  ASSERT_EQ(plan.merges.size(), 1u);
+  EXPECT_EQ(plan.partials, 20);
+  EXPECT_EQ(plan.tile_partials, 20);
+  ExpectComplete(step);
+  step.resident_parts = 159;
+  EXPECT_FALSE(step.Plan().by_parts);
+  ExpectComplete(step);
+}
+
+// Nobody gains where one block has all keys of a tile.
+TEST(SplitKvPlan, AChunkStaysWhole) {
+  Step step;
+  step.Add(1, 256);
+  step.Add(1, 1);
+  const SplitKvPlan plan = step.Plan();
+  EXPECT_FALSE(plan.by_parts);
+  EXPECT_EQ(plan.work.size(), 2u);
+  EXPECT_TRUE(plan.merges.empty());
 }
 
 TEST(SplitKvPlan, ManySequencesStayWhole) {
@@ -140,7 +177,7 @@ TEST(SplitKvPlan, SomeOfTheSequences) {
                                         .piece = 100});
   ASSERT_EQ(plan.work.size(), 2u);
   EXPECT_EQ(plan.work[0].sequence, 1);
-  EXPECT_EQ(plan.work[0].chunk_end, 6);
+  EXPECT_EQ(plan.work[0].chunk_end, 12);
   EXPECT_EQ(plan.work[1].sequence, 2);
   EXPECT_EQ(plan.tile_rows, 6);
 }
@@ -159,6 +196,7 @@ TEST(SplitKvPlan, RandomSteps) {
     Step step;
     step.group = 1 + static_cast<int32_t>(rng() % 20);
     step.kv_heads = 1 + static_cast<int32_t>(rng() % 8);
+    step.resident_parts = static_cast<int32_t>(rng() % 3) * 5000;
     for (uint64_t b = rng() % 20; b > 0; --b) {
       step.Add(static_cast<int32_t>(rng() % 3 == 0 ? rng() % 300 : 1),
                static_cast<int32_t>(rng() % 20000));

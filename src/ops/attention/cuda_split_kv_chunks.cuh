@@ -1,0 +1,268 @@
+// The kernel whose blocks take whole chunks of keys, for many rows and long contexts.
+//
+// Each warp keeps kStages of its own tiles in flight with cp.async and never waits for another warp
+// before the chunk ends. It fetches tiles of the next chunk while it still computes this one. At
+// the end of a chunk the results of the warps are folded in order.
+#pragma once
+
+#include "ops/attention/cuda_split_kv_warp.cuh"
+
+namespace quire::ops::attention::cuda {
+
+template <int kDim>
+struct SplitKvSizes : WarpSizes<kDim> {
+  using WarpSizes<kDim>::kRows;
+  using WarpSizes<kDim>::kStageBytes;
+  static constexpr int kThreads = kParts * 32;
+  static constexpr int kStages = kDim <= 64 ? 6 : 3;
+  static constexpr int kWarpBytes = kStages * kStageBytes;
+  static constexpr int kRowsBytes = kParts * 2 * kRows * 4;  // of this chunk and the next
+  static constexpr int kScalarBytes = kParts * kTileRows * 8;
+  static constexpr int kSharedBytes = kParts * kWarpBytes + kRowsBytes + kScalarBytes + kParts * 4;
+  static constexpr int kResidentBlocks = kDim <= 128 ? 2 : 1;
+  static_assert(kTileRows * kDim * 4 == kStageBytes, "a warp's result lies over one stage");
+};
+
+// Element d of row r of a warp's result, exchanged so that the rows of a column lie in different
+// banks.
+template <int kDim>
+__device__ __forceinline__ int PieceOffset(int r, int d) {
+  return r * kDim + (d ^ (r % 8 * 8));
+}
+
+// One row of a tile, spread over 8 threads: this one has the elements 4 c + 32 j.
+template <typename T, int kDim>
+struct RowResult {
+  float max = MinusInfinity();
+  float sum = 0.0f;
+  float4 acc[kDim / 32];
+
+  __device__ void Clear() {
+    max = MinusInfinity();
+    sum = 0.0f;
+#pragma unroll
+    for (int j = 0; j < kDim / 32; ++j) {
+      acc[j] = {0.0f, 0.0f, 0.0f, 0.0f};
+    }
+  }
+
+  __device__ void Add(const FoldFactors& factors, int j, const float4& piece) {
+    acc[j] = {FoldSum(acc[j].x, piece.x, factors), FoldSum(acc[j].y, piece.y, factors),
+              FoldSum(acc[j].z, piece.z, factors), FoldSum(acc[j].w, piece.w, factors)};
+  }
+
+  __device__ void Join(const RowResult& piece) {
+    const FoldFactors factors = Fold(max, piece.max);
+    max = factors.max;
+    sum = FoldSum(sum, piece.sum, factors);
+#pragma unroll
+    for (int j = 0; j < kDim / 32; ++j) {
+      Add(factors, j, piece.acc[j]);
+    }
+  }
+
+  // A warp's result of row r. What saw nothing changes nothing.
+  __device__ void JoinShared(const float* piece, float2 scalars, int r, int c) {
+    if (scalars.x == MinusInfinity()) {
+      return;
+    }
+    const FoldFactors factors = Fold(max, scalars.x);
+    max = factors.max;
+    sum = FoldSum(sum, scalars.y, factors);
+#pragma unroll
+    for (int j = 0; j < kDim / 32; ++j) {
+      Add(factors, j,
+          *reinterpret_cast<const float4*>(piece + PieceOffset<kDim>(r, 4 * c + 32 * j)));
+    }
+  }
+
+  __device__ void StorePartial(float* to, float2* scalars, int c) const {
+    if (c == 0) {
+      *scalars = {max, sum};
+    }
+#pragma unroll
+    for (int j = 0; j < kDim / 32; ++j) {
+      *reinterpret_cast<float4*>(to + 4 * c + 32 * j) = acc[j];
+    }
+  }
+
+  __device__ void StoreOut(const Problem& problem, const RowPlace& place, int c) const {
+    const Finished finished = Finish(max, sum, problem.sinks, place.head);
+    if (c == 0 && problem.lse != nullptr) {
+      problem.lse[place.row * problem.q_heads + place.head] = finished.lse;
+    }
+    T* to = static_cast<T*>(problem.out.data) + place.row * problem.out.row_stride +
+            place.head * problem.out.head_stride + 4 * c;
+#pragma unroll
+    for (int j = 0; j < kDim / 32; ++j) {
+      Store(acc[j].x * finished.scale, to + 32 * j);
+      Store(acc[j].y * finished.scale, to + 32 * j + 1);
+      Store(acc[j].z * finished.scale, to + 32 * j + 2);
+      Store(acc[j].w * finished.scale, to + 32 * j + 3);
+    }
+  }
+};
+
+// The shared memory of a block.
+template <int kDim>
+struct SplitKvShared {
+  using Sizes = SplitKvSizes<kDim>;
+  char* data;
+
+  __device__ char* Stages(int warp) const { return data + warp * Sizes::kWarpBytes; }
+  __device__ float* Piece(int warp, int stage) const {
+    return reinterpret_cast<float*>(Stages(warp) + stage * Sizes::kStageBytes);
+  }
+  __device__ int32_t* Rows(int warp, int parity) const {
+    return reinterpret_cast<int32_t*>(data + kParts * Sizes::kWarpBytes) +
+           (2 * warp + parity) * Sizes::kRows;
+  }
+  __device__ float2* Scalars(int warp) const {
+    return reinterpret_cast<float2*>(data + kParts * Sizes::kWarpBytes + Sizes::kRowsBytes) +
+           warp * kTileRows;
+  }
+  // The stage over which the result of a warp lies.
+  __device__ int32_t& PieceStage(int warp) const {
+    return reinterpret_cast<int32_t*>(data + Sizes::kSharedBytes - kParts * 4)[warp];
+  }
+};
+
+// The ring of stages of a warp: tiles [done, asked) are under way.
+template <typename T, int kDim>
+struct TileRing {
+  using Sizes = SplitKvSizes<kDim>;
+  uint32_t asked = 0;
+  uint32_t done = 0;
+
+  __device__ int Stage(uint32_t tile) const { return static_cast<int>(tile % Sizes::kStages); }
+
+  // Asks for tiles until the ring is full or there are none.
+  __device__ void Fill(const WarpAttention<T, kDim>& attention, const int32_t* rows,
+                       WarpTiles<kDim>& tiles) {
+    while (asked - done < Sizes::kStages && tiles.next < tiles.end) {
+      attention.Fetch(rows, tiles.next++, Stage(asked++));
+      CommitCopies();
+    }
+  }
+
+  // Until the oldest tile under way has come.
+  template <int kPending = Sizes::kStages - 1>
+  __device__ void Wait() const {
+    if constexpr (kPending == 0) {
+      WaitForCopies<0>();
+    } else if (asked - done > kPending) {
+      WaitForCopies<kPending>();
+    } else {
+      Wait<kPending - 1>();
+    }
+    __syncwarp();
+  }
+};
+
+// Folds what the warps left of row r of a chunk: 8 threads a row, thread c of them.
+template <typename T, int kDim>
+__device__ void FoldWarps(const SplitKvArgs& args, const SplitKvShared<kDim>& shared,
+                          const BlockWork& block, int32_t chunk, RowResult<T, kDim>& total) {
+  const int r = static_cast<int>(threadIdx.x / 8);
+  const int c = static_cast<int>(threadIdx.x % 8);
+  if (r >= block.valid_rows()) {
+    return;
+  }
+  RowResult<T, kDim> piece;
+  piece.Clear();
+#pragma unroll
+  for (int w = 0; w < kParts; ++w) {
+    piece.JoinShared(shared.Piece(w, shared.PieceStage(w)), shared.Scalars(w)[r], r, c);
+  }
+  if (block.work.partial >= 0) {
+    const int64_t row =
+        PartialRow(args, block.work.partial + chunk - block.work.chunk_begin, block.kv_head, r);
+    piece.StorePartial(args.schedule.partial_data + row * kDim, PartialScalars(args) + row, c);
+  } else {
+    total.Join(piece);
+  }
+}
+
+template <typename T, int kDim>
+__device__ void AttendBlock(const SplitKvArgs& args, const SplitKvShared<kDim>& shared,
+                            const BlockWork& block) {
+  const Problem& problem = args.problem;
+  const int warp = static_cast<int>(threadIdx.x / 32);
+  WarpAttention<T, kDim> attention = {problem, SharedAddress(shared.Stages(warp))};
+  TileRing<T, kDim> ring;
+  int parity = 0;
+  WarpTiles<kDim> tiles = WarpTiles<kDim>::Of(block, block.chunk_begin, warp);
+  RowPlaces<kDim> places;
+  places.Load(problem, block, tiles);
+  places.Store(problem, tiles, block.kv_head, shared.Rows(warp, parity));
+  __syncwarp();
+  int tile = tiles.next;
+  cudaGridDependencySynchronize();  // from here on what the kernel before wrote is read
+  ring.Fill(attention, shared.Rows(warp, parity), tiles);
+  attention.LoadQuery(block);
+  RowResult<T, kDim> total;
+  total.Clear();
+  for (int32_t chunk = block.chunk_begin; chunk < block.chunk_end; ++chunk, parity ^= 1) {
+    WarpTiles<kDim> next_tiles = WarpTiles<kDim>::Of(block, chunk + 1, warp);
+    places.Load(problem, block, next_tiles);
+    const int first = tile;
+    const int next_first = next_tiles.next;
+    const bool has_tiles = first < tiles.end;
+    int32_t* const next_rows = shared.Rows(warp, parity ^ 1);
+    attention.Start();
+    for (; tile < tiles.end; ++tile) {
+      ring.Wait();
+      const int stage = ring.Stage(ring.done);
+      float score[2][4] = {};
+      attention.ScoreStage(stage, score);
+      attention.JoinStage(tiles.first_key + tile * WarpTiles<kDim>::kStride, stage, score);
+      __syncwarp();
+      if (tile == first) {
+        places.Store(problem, next_tiles, block.kv_head, next_rows);
+        __syncwarp();
+      }
+      if (tile + 1 < tiles.end) {  // the last stage takes this warp's result first
+        ++ring.done;
+        ring.Fill(attention, shared.Rows(warp, parity), tiles);
+        ring.Fill(attention, next_rows, next_tiles);
+      }
+    }
+    if (!has_tiles) {
+      places.Store(problem, next_tiles, block.kv_head, next_rows);
+      __syncwarp();
+    }
+    const int stage = ring.Stage(ring.done);
+    attention.Leave(shared.Piece(warp, stage), PieceOffset<kDim>, shared.Scalars(warp),
+                    block.valid_rows(), has_tiles);
+    if (threadIdx.x % 32 == 0) {
+      shared.PieceStage(warp) = stage;
+    }
+    __syncthreads();
+    FoldWarps(args, shared, block, chunk, total);
+    __syncthreads();
+    ring.done += has_tiles ? 1 : 0;
+    ring.Fill(attention, next_rows, next_tiles);
+    tiles = next_tiles;
+    tile = next_first;
+  }
+  const int r = static_cast<int>(threadIdx.x / 8);
+  if (block.work.partial < 0 && r < block.valid_rows()) {
+    total.StoreOut(problem, PlaceOf(problem, block.work, block.kv_head, r),
+                   static_cast<int>(threadIdx.x % 8));
+  }
+}
+
+template <typename T, int kDim>
+__global__ void __launch_bounds__(SplitKvSizes<kDim>::kThreads, SplitKvSizes<kDim>::kResidentBlocks)
+    SplitKvKernel(const __grid_constant__ SplitKvArgs args) {
+  extern __shared__ __align__(128) char shared[];
+  cudaTriggerProgrammaticLaunchCompletion();  // the merge may come and wait
+  const BlockWork block =
+      BlockWorkOf(args, WorkAt(args, args.schedule.work, blockIdx.x / args.problem.kv_heads),
+                  static_cast<int>(blockIdx.x % args.problem.kv_heads));
+  if (block.tile.rows > 0) {
+    AttendBlock<T, kDim>(args, {shared}, block);
+  }
+}
+
+}  // namespace quire::ops::attention::cuda
