@@ -9,6 +9,7 @@
 #include "ops/batch_views.h"
 #include "ops/implementation.h"
 #include "ops/paged_kv_view.h"
+#include "ops/rope/rope.h"
 #include "platform/device.h"
 #include "tensor/tensor_view.h"
 
@@ -24,6 +25,9 @@ struct LayerAttention {
   float scale = 1.0f;        // of the dot products
   int32_t window_left = -1;  // a query at p sees keys p - window_left .. p; -1 = all before it
   float logit_soft_cap = 0;  // c > 0: scores become c * tanh(score / c)
+  // f32 [T, r / 2, 2]: query and key are turned in place first; not given: they come turned.
+  TensorView cos_sin = {};
+  ops::rope::Style rope_style = ops::rope::Style::kNeox;
 };
 
 // Plan() once a step, then Run() once a layer. One thread at a time.
@@ -43,9 +47,10 @@ class AttentionBackend {
   // graph captured after the one may be launched after the other; 0 says nothing.
   virtual uint64_t LaunchKey() const { return 0; }
 
-  // Writes the keys and values of the step's rows into their slots, then attends. A row's result
-  // depends, bit for bit, on its query, its position and the keys and values before it alone; but
-  // not with kernels of libraries, which backends take only where batch_invariant is not set.
+  // Turns queries and keys, writes the keys and values of the step's rows into their slots, then
+  // attends. A row's result depends, bit for bit, on its query, its position and the keys and
+  // values before it alone; but not with kernels of libraries, which backends take only where
+  // batch_invariant is not set.
   virtual Status Run(const ops::OpContext& context, const LayerAttention& layer) = 0;
 };
 

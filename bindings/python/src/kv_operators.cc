@@ -1,12 +1,14 @@
 #include "bindings/python/src/context.h"
 #include "bindings/python/src/kv_arrays.h"
 #include "bindings/python/src/operators.h"
+#include "bindings/python/src/rope_style.h"
 #include "ops/cast/cast.h"
 #include "ops/concat_and_cache_mla/concat_and_cache_mla.h"
 #include "ops/copy_pages/copy_pages.h"
 #include "ops/page_table_copy/page_table_copy.h"
 #include "ops/repack_kv_index/repack_kv_index.h"
 #include "ops/reshape_and_cache/reshape_and_cache.h"
+#include "ops/rope_and_cache/rope_and_cache.h"
 
 namespace quire::python {
 
@@ -21,6 +23,19 @@ Args:
     k_cache, v_cache: written: [num_pages, Hkv, P, D] with page_order 'HND' or
         [num_pages, P, Hkv, D] with 'NHD'; float32, float16, bfloat16 or float8_e4m3fn.
     k_scale, v_scale: of a float8_e4m3fn cache: float32 [1], read; or [num_pages, Hkv, P], written.
+
+Raises:
+    ValueError: shapes, types, a slot past the cache; nothing is written then.)";
+
+constexpr const char* kRopeAndCacheDoc =
+    R"(Turns queries and keys in place, then writes keys and values as reshape_and_cache does.
+
+Args:
+    query: float32, float16 or bfloat16 [T, Hq, D], turned in place.
+    key, value: of its type [T, Hkv, D], turned in place, and [T, Hkv, Dv].
+    cos_sin: float32 [T, r / 2, 2].
+    style: as in rope.
+    slot_mapping, k_cache, v_cache, page_order, k_scale, v_scale: as in reshape_and_cache.
 
 Raises:
     ValueError: shapes, types, a slot past the cache; nothing is written then.)";
@@ -83,6 +98,22 @@ void ReshapeAndCache(nb::handle key, nb::handle value, nb::handle slot_mapping, 
   args.slot_mapping = arrays.View("slot_mapping", slot_mapping);
   args.cache = PagedKv(arrays, k_cache, v_cache, page_order, k_scale, v_scale);
   ThrowIfError(ops::reshape_and_cache::Run(context.For(implementation), args));
+}
+
+void RopeAndCache(nb::handle query, nb::handle key, nb::handle value, nb::handle cos_sin,
+                  nb::handle slot_mapping, nb::handle k_cache, nb::handle v_cache,
+                  const std::string& style, const std::string& page_order, nb::handle k_scale,
+                  nb::handle v_scale, const std::string& implementation, Context& context) {
+  Arrays arrays;
+  ops::rope_and_cache::Args args;
+  args.query = arrays.View("query", query);
+  args.key = arrays.View("key", key);
+  args.value = arrays.View("value", value);
+  args.cos_sin = arrays.View("cos_sin", cos_sin);
+  args.style = RopeStyleNamed(style);
+  args.slot_mapping = arrays.View("slot_mapping", slot_mapping);
+  args.cache = PagedKv(arrays, k_cache, v_cache, page_order, k_scale, v_scale);
+  ThrowIfError(ops::rope_and_cache::Run(context.For(implementation), args));
 }
 
 void ConcatAndCacheMla(nb::handle latent, nb::handle rope, nb::handle slot_mapping,
@@ -157,6 +188,11 @@ void BindKvOperators(nb::module_& module) {
              nb::arg("slot_mapping"), nb::arg("k_cache"), nb::arg("v_cache"), nb::kw_only(),
              nb::arg("page_order") = "HND", nb::arg("k_scale") = none, nb::arg("v_scale") = none,
              nb::arg("implementation") = "", nb::arg("context"), kReshapeAndCacheDoc);
+  module.def("rope_and_cache", RopeAndCache, nb::arg("query"), nb::arg("key"), nb::arg("value"),
+             nb::arg("cos_sin"), nb::arg("slot_mapping"), nb::arg("k_cache"), nb::arg("v_cache"),
+             nb::kw_only(), nb::arg("style") = "neox", nb::arg("page_order") = "HND",
+             nb::arg("k_scale") = none, nb::arg("v_scale") = none, nb::arg("implementation") = "",
+             nb::arg("context"), kRopeAndCacheDoc);
   module.def("concat_and_cache_mla", ConcatAndCacheMla, nb::arg("latent"), nb::arg("rope"),
              nb::arg("slot_mapping"), nb::arg("cache"), nb::kw_only(),
              nb::arg("cache_scale") = none, nb::arg("implementation") = "", nb::arg("context"),

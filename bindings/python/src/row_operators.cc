@@ -5,6 +5,7 @@
 #include "bindings/python/src/activation.h"
 #include "bindings/python/src/context.h"
 #include "bindings/python/src/operators.h"
+#include "bindings/python/src/rope_style.h"
 #include "ops/act_and_mul/act_and_mul.h"
 #include "ops/embedding/embedding.h"
 #include "ops/gather_last_rows/gather_last_rows.h"
@@ -137,16 +138,14 @@ nb::object Rope(nb::handle x, nb::handle positions, nb::handle inverse_frequency
                 const std::string& style, float attention_factor,
                 const std::vector<int32_t>& sections, nb::handle out,
                 const std::string& implementation, Context& context) {
-  using ops::rope::Style;
-  if ((style != "neox" && style != "interleaved") || sections.size() > ops::rope::kMaxSections) {
-    ThrowIfError(InvalidArgument("style is '", style, "' with ", sections.size(),
-                                 " sections; use 'neox' or 'interleaved' and at most ",
+  if (sections.size() > ops::rope::kMaxSections) {
+    ThrowIfError(InvalidArgument("there are ", sections.size(), " sections; use at most ",
                                  ops::rope::kMaxSections));
   }
   Arrays arrays;
   ops::rope::Args args;
   args.x = arrays.View("x", x);
-  args.style = style == "neox" ? Style::kNeox : Style::kInterleaved;
+  args.style = RopeStyleNamed(style);
   args.angles.positions = arrays.View("positions", positions);
   args.angles.inverse_frequency = arrays.View("inverse_frequency", inverse_frequency);
   args.angles.attention_factor = attention_factor;

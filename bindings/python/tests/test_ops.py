@@ -139,6 +139,19 @@ class KvOperators(unittest.TestCase):
             expected[[5, 2]] = key[[0, 2]].astype(np.float16)
             np.testing.assert_array_equal(by_slot.reshape(8, 2, 16), expected)
 
+    def test_rope_and_cache_is_both(self):
+        query, key, value = normal(3, 4, 16), normal(3, 2, 16), normal(3, 2, 16)
+        slots, positions = np.array([5, -1, 2], np.int64), np.array([0, 5, 9], np.int32)
+        frequency = (10000.0 ** (-np.arange(8) / 8)).astype(np.float32)
+        table = ops.rope_table(positions, frequency)
+        caches = [np.zeros((2, 2, 4, 16), np.float32) for _ in range(4)]
+        turned = ops.rope(query, positions, frequency), ops.rope(key, positions, frequency)
+        ops.reshape_and_cache(turned[1], value, slots, *caches[:2])
+        ops.rope_and_cache(query, key, value, table, slots, *caches[2:])
+        np.testing.assert_allclose(query, turned[0], 1e-5, 1e-5)
+        np.testing.assert_allclose(caches[2], caches[0], 1e-5, 1e-5)
+        np.testing.assert_array_equal(caches[3], caches[1])
+
     def test_float8_cache_keeps_a_scale_for_each_token_and_head(self):
         key = normal(4, 2, 16) * 50
         k_cache, v_cache = (np.zeros((1, 2, 4, 16), ml_dtypes.float8_e4m3fn) for _ in range(2))

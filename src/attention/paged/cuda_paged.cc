@@ -11,6 +11,7 @@
 #include "attention/paged/cuda_layer.h"
 #include "attention/paged/cuda_step_memory.h"
 #include "attention/paged/paged_cpu.h"
+#include "attention/write_layer.h"
 #include "ops/attention/cuda_flashinfer.h"
 #include "ops/attention/cuda_general.h"
 #include "ops/attention/cuda_split_kv.h"

@@ -1,9 +1,9 @@
 #include "attention/paged/paged_cpu.h"
 
 #include "attention/batch_checks.h"
+#include "attention/write_layer.h"
 #include "kv_cache/kv_layout.h"
 #include "ops/flash_attention/flash_attention.h"
-#include "ops/reshape_and_cache/reshape_and_cache.h"
 
 namespace quire {
 
@@ -25,27 +25,11 @@ class PagedCpu final : public AttentionBackend {
 
   Status Run(const ops::OpContext& context, const LayerAttention& layer) override {
     QUIRE_CHECK(planned_) << "attention ran without a plan that succeeded";
-    if (layer.query.rank() != 3 || layer.query.dim(0) != views_.num_tokens()) {
-      return InvalidArgument("attention over a batch of ", views_.num_tokens(),
-                             " tokens has the query ", Describe(layer.query));
-    }
-    if (views_.num_tokens() == 0) {
-      return OkStatus();
-    }
-    QUIRE_RETURN_IF_ERROR(Write(context, layer));
-    return Attend(context, layer);
+    QUIRE_RETURN_IF_ERROR(WriteLayer(context, layer, views_));
+    return views_.num_tokens() == 0 ? OkStatus() : Attend(context, layer);
   }
 
  private:
-  Status Write(const ops::OpContext& context, const LayerAttention& layer) const {
-    ops::reshape_and_cache::Args args;
-    args.key = layer.key;
-    args.value = layer.value;
-    args.slot_mapping = views_.slot_mapping;
-    args.cache = layer.cache;
-    return ops::reshape_and_cache::Run(context, args);
-  }
-
   // Rows, lengths and pages come from the batch of this step: what a step before had is never
   // reused.
   Status Attend(const ops::OpContext& context, const LayerAttention& layer) const {

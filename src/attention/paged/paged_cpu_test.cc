@@ -134,6 +134,31 @@ TEST_F(PagedCpuTest, WritesThenAttends) {
   EXPECT_EQ(ops::Mismatch(head, expected, {1e-5, 1e-6}), "");
 }
 
+TEST_F(PagedCpuTest, TurnsWhatDoesNotComeTurned) {
+  const Batch batch = MakeBatch({0}, {20});
+  std::mt19937_64 rng(6);
+  std::vector<float> table = ops::RandomFloats(rng, 20 * kHeadDim);
+  const TensorView cos_sin(table.data(), DType::kF32, {20, kHeadDim / 2, 2});
+  const std::vector<float> query = query_;
+  const std::vector<float> key = key_;
+  std::vector<float> out;
+  LayerAttention layer = Layer(0, 20, out);
+  layer.cos_sin = cos_sin;
+  layer.rope_style = ops::rope::Style::kInterleaved;
+  ASSERT_TRUE(backend_->Plan(cpu_.Context(), batch, HostViews(batch)).ok());
+  ASSERT_TRUE(backend_->Run(cpu_.Context(), layer).ok());
+  query_ = query;
+  key_ = key;
+  for (const TensorView& x : {layer.query, layer.key}) {
+    ASSERT_TRUE(
+        ops::rope::Run(cpu_.Context(),
+                       {.x = x, .cos_sin = cos_sin, .style = ops::rope::Style::kInterleaved})
+            .ok());
+  }
+  EXPECT_EQ(ops::BitMismatch(Step(batch, 0, 20), out), "");
+  EXPECT_NE(query_, query);
+}
+
 TEST_F(PagedCpuTest, StepByStepHasTheBitsOfOneStep) {
   const std::vector<float> whole = Step(MakeBatch({0}, {20}), 0, 20);
   std::ranges::fill(cache_bytes_, 0xff);

@@ -48,10 +48,6 @@ Status AttentionLayer::Forward(const ops::OpContext& context, const Step& step, 
     QUIRE_RETURN_IF_ERROR(query_norm_.Forward(context, query, query));
     QUIRE_RETURN_IF_ERROR(key_norm_.Forward(context, key, key));
   }
-  // Queries and keys lie side by side: their heads turn as one array.
-  const TensorView rotated = qkv.Columns(0, query_size + key_size).SplitLast(head_dim_);
-  QUIRE_RETURN_IF_ERROR(ops::rope::Run(
-      context, {.x = rotated, .cos_sin = step.cos_sin, .style = options_.rope_style}));
   const TensorView attended = ops::Scratch(context, x.dtype(), {rows, query_size});
   QUIRE_RETURN_IF_ERROR(step.backend.Run(context, {.cache = step.kv,
                                                    .query = query,
@@ -60,7 +56,9 @@ Status AttentionLayer::Forward(const ops::OpContext& context, const Step& step, 
                                                    .out = attended.SplitLast(head_dim_),
                                                    .scale = options_.scale,
                                                    .window_left = options_.window_left,
-                                                   .logit_soft_cap = soft_cap_}));
+                                                   .logit_soft_cap = soft_cap_,
+                                                   .cos_sin = step.cos_sin,
+                                                   .rope_style = options_.rope_style}));
   return ops::linear::Run(context, {.x = attended,
                                     .weight = output_.get(),
                                     .bias = {},

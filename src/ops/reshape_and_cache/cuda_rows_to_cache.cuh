@@ -35,24 +35,30 @@ struct Slots {
   int64_t count;
 };
 
-// Writes from[0, elements) to `to`: its bits where the types are one, x / scale as f8e4m3, else
-// rounded. Each lane of a warp calls it.
+// What the cache stores of a pack: its bits where the types are one, x / scale as f8e4m3, else
+// rounded.
+template <typename To, typename From, int kCount>
+__device__ Pack<To, kCount> ToCache(const Pack<From, kCount>& pack, float scale) {
+  if constexpr (std::is_same_v<From, To>) {
+    return pack;
+  } else {
+    Pack<To, kCount> out;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const float value = Widen(pack.values[i]);
+      Narrow(std::is_same_v<To, Float8> ? KeepNaN(value, value / scale) : value, out.values[i]);
+    }
+    return out;
+  }
+}
+
+// Writes from[0, elements) to `to`. Each lane of a warp calls it.
 template <bool kWhole, typename From, typename To>
 __device__ void WriteRow(const From* from, int64_t elements, float scale, To* to) {
   const int64_t lane = threadIdx.x % 32;
   for (int64_t at = lane * kRowPack; at < elements; at += 32 * kRowPack) {
     const Pack<From, kRowPack> pack = LoadPack<kWhole, kRowPack>(from, at, elements);
-    if constexpr (std::is_same_v<From, To>) {
-      StorePack<kWhole>(pack, to, at, elements);
-    } else {
-      Pack<To, kRowPack> out;
-#pragma unroll
-      for (int i = 0; i < kRowPack; ++i) {
-        const float value = Widen(pack.values[i]);
-        Narrow(std::is_same_v<To, Float8> ? KeepNaN(value, value / scale) : value, out.values[i]);
-      }
-      StorePack<kWhole>(out, to, at, elements);
-    }
+    StorePack<kWhole>(ToCache<To>(pack, scale), to, at, elements);
   }
 }
 

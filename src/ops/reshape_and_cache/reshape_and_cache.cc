@@ -49,6 +49,8 @@ Status CheckCache(const PagedKvView& cache, Place place) {
   return CheckScaling(cache);
 }
 
+}  // namespace
+
 Status Validate(const Args& args, Place place) {
   const PagedKvView& cache = args.cache;
   QUIRE_RETURN_IF_ERROR(CheckCache(cache, place));
@@ -65,8 +67,6 @@ Status Validate(const Args& args, Place place) {
   }
   return OkStatus();
 }
-
-}  // namespace
 
 Status Run(const OpContext& context, const Args& args) {
   const Place place = context.stream.device().place();

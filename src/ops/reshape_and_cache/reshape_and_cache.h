@@ -24,6 +24,9 @@ struct Args {
 
 using Implementations = ImplementationList<Args>;
 
+// The errors of Run() for arrays at `place`.
+Status Validate(const Args& args, Place place);
+
 // The implementations of a platform, best first; those of the CPU end in "reference".
 const Implementations& ImplementationsOf(PlatformKind platform);
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "ops/cuda_rows.cuh"
+#include "ops/rope/cuda_rotate.cuh"
 #include "ops/rope/sections.h"
 #include "platform/cuda/cuda_device.h"
 #include "platform/cuda/cuda_error.h"
@@ -70,14 +71,6 @@ __device__ float2 CosSinOfPair(const Job<T>& job, int64_t token, int64_t pair) {
   }
   return CosSinOf(job.positions[section * job.position_stride + token], job.inverse_frequency[pair],
                   job.factor);
-}
-
-template <typename T>
-__device__ void Rotate(float2 cos_sin, T& first, T& second) {
-  const float a = Widen(first);
-  const float b = Widen(second);
-  Narrow(__fadd_rn(__fmul_rn(a, cos_sin.x), -__fmul_rn(b, cos_sin.y)), first);
-  Narrow(__fadd_rn(__fmul_rn(b, cos_sin.x), __fmul_rn(a, cos_sin.y)), second);
 }
 
 // Elements [at, at + kPack) of the first half and those of the second half that turn with them.

@@ -59,6 +59,8 @@ Status ValidateTable(const TensorView& table, const TensorView& x) {
   return OkStatus();
 }
 
+}  // namespace
+
 Status Validate(const Args& args, Place place) {
   const TensorView& x = args.x;
   QUIRE_RETURN_IF_ERROR(ValidateRows(kOp, "x", x, place));
@@ -86,8 +88,6 @@ Status Validate(const Args& args, Place place) {
   }
   return OkStatus();
 }
-
-}  // namespace
 
 void ComputeCosSin(std::span<const int32_t> positions, std::span<const float> inverse_frequency,
                    float scale, float* out) {

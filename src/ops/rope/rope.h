@@ -54,6 +54,9 @@ void ComputeCosSin(std::span<const int32_t> positions, std::span<const float> in
 // with `angles`. REQUIRES: host memory. Errors: invalid_argument.
 Status ComputeCosSin(const Angles& angles, float* out);
 
+// The errors of Run() for arrays at `place`.
+Status Validate(const Args& args, Place place);
+
 // The implementations of a platform, best first; those of the CPU end in "reference".
 const Implementations& ImplementationsOf(PlatformKind platform);
 
