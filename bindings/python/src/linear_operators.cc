@@ -34,16 +34,19 @@ Returns:
     PackedWeight, for linear and moe.)";
 
 constexpr const char* kLinearDoc =
-    R"(x W^T (+ bias) (+ out).
+    R"(x W^T (+ bias) (+ out), with x normed before and a gated activation after it on request.
 
 Args:
     x: float32, float16 or bfloat16 [M, K].
     weight: PackedWeight [N, K].
     bias: float32 [N] or None.
     accumulate: adds to `out`, which must then be given.
+    norm_weight: float32 or x's type [K]; rms_norm of x comes first.
+    activation: 'silu', 'gelu_tanh' or 'gelu': the first half of the features is the gate of the
+        second.
 
 Returns:
-    [M, N] of x's type, or as `out`.)";
+    [M, N], or [M, N / 2] with an activation, of x's type, or as `out`.)";
 
 constexpr const char* kMoeRouteDoc =
     R"(Which experts each token goes to, and with which weights.
@@ -135,8 +138,9 @@ SharedWeight PackWeight(nb::handle weight, const std::string& mode, const std::s
 }
 
 nb::object Linear(nb::handle x, const PackedWeight& weight, nb::handle bias, bool accumulate,
-                  bool split_activations, nb::handle out, const std::string& implementation,
-                  Context& context) {
+                  bool split_activations, nb::handle norm_weight, float norm_epsilon,
+                  float norm_weight_offset, const std::string& activation, nb::handle out,
+                  const std::string& implementation, Context& context) {
   Arrays arrays;
   ops::linear::Args args;
   args.x = arrays.View("x", x);
@@ -145,8 +149,15 @@ nb::object Linear(nb::handle x, const PackedWeight& weight, nb::handle bias, boo
   if (accumulate && out.is_none()) {
     ThrowIfError(InvalidArgument("accumulate adds to out; give one"));
   }
-  args.out = arrays.Output("out", out, args.x.dtype(),
-                           {args.x.rank() == 2 ? args.x.dim(0) : 0, weight.n()});
+  args.norm = {.weight = arrays.View("norm_weight", norm_weight),
+               .epsilon = norm_epsilon,
+               .weight_offset = norm_weight_offset};
+  if (!activation.empty()) {
+    args.activation = ActivationNamed(activation);
+  }
+  args.out = arrays.Output(
+      "out", out, args.x.dtype(),
+      {args.x.rank() == 2 ? args.x.dim(0) : 0, activation.empty() ? weight.n() : weight.n() / 2});
   args.accumulate = accumulate;
   args.split_activations = split_activations;
   ThrowIfError(ops::linear::Run(context.For(implementation), args));
@@ -221,6 +232,8 @@ void BindLinearOperators(nb::module_& module) {
              kPackWeightDoc);
   module.def("linear", Linear, nb::arg("x"), nb::arg("weight"), nb::arg("bias") = none,
              nb::kw_only(), nb::arg("accumulate") = false, nb::arg("split_activations") = false,
+             nb::arg("norm_weight") = none, nb::arg("norm_epsilon") = 1e-5f,
+             nb::arg("norm_weight_offset") = 0.0f, nb::arg("activation") = "",
              nb::arg("out") = none, nb::arg("implementation") = "", nb::arg("context"), kLinearDoc);
   module.def("moe_route", MoeRoute, nb::arg("logits"), nb::arg("top_k"), nb::kw_only(),
              nb::arg("scoring") = "softmax", nb::arg("bias") = none, nb::arg("renormalize") = false,

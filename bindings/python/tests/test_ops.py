@@ -237,6 +237,14 @@ class LinearOperators(unittest.TestCase):
         self.assertEqual((packed.n, packed.k), (24, 64))
         np.testing.assert_allclose(ops.linear(x, packed), x @ weight.T, 0.05, 0.3)
 
+    def test_norm_and_activation(self):
+        x, weight, norm = normal(3, 64), normal(24, 64), normal(64)
+        packed = ops.pack_weight(weight)
+        out = ops.linear(x, packed, norm_weight=norm, norm_epsilon=0.1, norm_weight_offset=1.0,
+                         activation="silu")
+        normed = ops.rms_norm(x, norm, epsilon=0.1, weight_offset=1.0)
+        np.testing.assert_array_equal(out, ops.act_and_mul(ops.linear(normed, packed)))
+
     def test_blocks_of_gguf(self):
         blocks = np.zeros((3, 2, 34), np.uint8)  # q8_0: a half-precision scale, 32 codes
         codes = RANDOM.integers(-127, 128, (3, 2, 32)).astype(np.int8)

@@ -57,7 +57,6 @@ class Gemma3Model final : public Model {
                  const TensorView& logits) const override {
     const Workspace::Scope scope(context.workspace);
     QUIRE_ASSIGN_OR_RETURN(const TensorView hidden, embedding_.Forward(context, batch));
-    const TensorView normed = ops::Scratch(context, hidden.dtype(), hidden.shape());
     const TensorView branch = ops::Scratch(context, hidden.dtype(), hidden.shape());
     QUIRE_ASSIGN_OR_RETURN(const TensorView global, global_rope_.ForBatch(context, batch));
     QUIRE_ASSIGN_OR_RETURN(const TensorView windowed, windowed_rope_.ForBatch(context, batch));
@@ -65,12 +64,11 @@ class Gemma3Model final : public Model {
       const Gemma3Layer& layer = layers_[static_cast<size_t>(i)];
       const AttentionLayer::Step step = {attention, layer.windowed ? windowed : global, kv.Layer(i),
                                          &layer.mlp.first_weight()};
-      QUIRE_RETURN_IF_ERROR(layer.attention_norm.Forward(context, hidden, normed));
-      QUIRE_RETURN_IF_ERROR(layer.attention.Forward(context, step, normed, branch, false));
-      QUIRE_RETURN_IF_ERROR(layer.attention_post_norm.Forward(context, branch, hidden, true));
-      QUIRE_RETURN_IF_ERROR(layer.mlp_norm.Forward(context, hidden, normed));
       QUIRE_RETURN_IF_ERROR(
-          layer.mlp.Forward(context, normed, branch, false, WeightAfter(layers_, i, head_)));
+          layer.attention.Forward(context, step, layer.attention_norm, hidden, branch, false));
+      QUIRE_RETURN_IF_ERROR(layer.attention_post_norm.Forward(context, branch, hidden, true));
+      QUIRE_RETURN_IF_ERROR(layer.mlp.Forward(context, layer.mlp_norm, hidden, branch, false,
+                                              WeightAfter(layers_, i, head_)));
       QUIRE_RETURN_IF_ERROR(layer.mlp_post_norm.Forward(context, branch, hidden, true));
     }
     return head_.Forward(context, batch, hidden, logits);

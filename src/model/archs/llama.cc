@@ -44,17 +44,15 @@ class LlamaModel final : public Model {
                  const TensorView& logits) const override {
     const Workspace::Scope scope(context.workspace);
     QUIRE_ASSIGN_OR_RETURN(const TensorView hidden, embedding_.Forward(context, batch));
-    const TensorView normed = ops::Scratch(context, hidden.dtype(), hidden.shape());
     QUIRE_ASSIGN_OR_RETURN(const TensorView cos_sin, rope_.ForBatch(context, batch));
     for (int32_t i = 0; i < config().num_layers; ++i) {
       const LlamaLayer& layer = layers_[static_cast<size_t>(i)];
       const AttentionLayer::Step step = {attention, cos_sin, kv.Layer(i),
                                          &layer.mlp.first_weight()};
-      QUIRE_RETURN_IF_ERROR(layer.attention_norm.Forward(context, hidden, normed));
-      QUIRE_RETURN_IF_ERROR(layer.attention.Forward(context, step, normed, hidden, true));
-      QUIRE_RETURN_IF_ERROR(layer.mlp_norm.Forward(context, hidden, normed));
       QUIRE_RETURN_IF_ERROR(
-          layer.mlp.Forward(context, normed, hidden, true, WeightAfter(layers_, i, head_)));
+          layer.attention.Forward(context, step, layer.attention_norm, hidden, hidden, true));
+      QUIRE_RETURN_IF_ERROR(layer.mlp.Forward(context, layer.mlp_norm, hidden, hidden, true,
+                                              WeightAfter(layers_, i, head_)));
     }
     return head_.Forward(context, batch, hidden, logits);
   }

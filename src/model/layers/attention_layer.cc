@@ -31,16 +31,21 @@ Result<AttentionLayer> AttentionLayer::Load(WeightReader& reader, const ModelCon
   return layer;
 }
 
-Status AttentionLayer::Forward(const ops::OpContext& context, const Step& step, const TensorView& x,
-                               const TensorView& out, bool accumulate) const {
+Status AttentionLayer::Forward(const ops::OpContext& context, const Step& step,
+                               const RmsNormLayer& norm, const TensorView& x, const TensorView& out,
+                               bool accumulate) const {
   const Workspace::Scope scope(context.workspace);
   const int64_t rows = x.dim(0);
   const int64_t query_size = int64_t{num_heads_} * head_dim_;
   const int64_t key_size = int64_t{num_kv_heads_} * head_dim_;
   const int64_t qkv_size = query_size + 2 * key_size;
   const TensorView qkv = ops::Scratch(context, x.dtype(), {rows, qkv_size});
-  QUIRE_RETURN_IF_ERROR(ops::linear::Run(
-      context, {.x = x, .weight = qkv_.get(), .bias = {}, .out = qkv, .next = output_.get()}));
+  QUIRE_RETURN_IF_ERROR(ops::linear::Run(context, {.x = x,
+                                                   .weight = qkv_.get(),
+                                                   .bias = {},
+                                                   .out = qkv,
+                                                   .next = output_.get(),
+                                                   .norm = norm.BeforeProduct()}));
   const TensorView query = qkv.Columns(0, query_size).SplitLast(head_dim_);
   const TensorView key = qkv.Columns(query_size, query_size + key_size).SplitLast(head_dim_);
   const TensorView value = qkv.Columns(query_size + key_size, qkv_size).SplitLast(head_dim_);

@@ -33,9 +33,10 @@ class AttentionLayer {
     const ops::linear::PackedWeight* next;  // linear::Args::next of the layer
   };
 
-  // out = attention(x), or out += attention(x); x, out [T, hidden] of one type, not overlapping.
-  Status Forward(const ops::OpContext& context, const Step& step, const TensorView& x,
-                 const TensorView& out, bool accumulate) const;
+  // out = attention(norm(x)), or out += attention(norm(x)); x, out [T, hidden] of one type; out may
+  // be x.
+  Status Forward(const ops::OpContext& context, const Step& step, const RmsNormLayer& norm,
+                 const TensorView& x, const TensorView& out, bool accumulate) const;
 
   const ops::linear::PackedWeight& first_weight() const { return *qkv_; }
 

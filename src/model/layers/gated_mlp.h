@@ -1,8 +1,10 @@
-// The gated feed-forward network: down(activation(gate(x)) * up(x)).
+// The gated feed-forward network with the norm before it: y = norm(x),
+// down(activation(gate(y)) * up(y)).
 #pragma once
 
 #include <memory>
 
+#include "model/layers/rms_norm_layer.h"
 #include "model/layers/weight_reader.h"
 #include "ops/act_and_mul/act_and_mul.h"
 #include "ops/scratch.h"
@@ -28,18 +30,20 @@ class GatedMlp {
     return mlp;
   }
 
-  // out = mlp(x), or out += mlp(x); x, out [T, hidden] of one type, not overlapping. `next` is
-  // linear::Args::next of the layer.
-  Status Forward(const ops::OpContext& context, const TensorView& x, const TensorView& out,
-                 bool accumulate, const ops::linear::PackedWeight& next) const {
+  // out = mlp(norm(x)), or out += mlp(norm(x)); x, out [T, hidden] of one type; out may be x.
+  // `next` is linear::Args::next of the layer.
+  Status Forward(const ops::OpContext& context, const RmsNormLayer& norm, const TensorView& x,
+                 const TensorView& out, bool accumulate,
+                 const ops::linear::PackedWeight& next) const {
     const Workspace::Scope scope(context.workspace);
-    const TensorView gate_up = ops::Scratch(context, x.dtype(), {x.dim(0), 2 * size_});
-    QUIRE_RETURN_IF_ERROR(ops::linear::Run(
-        context,
-        {.x = x, .weight = gate_up_.get(), .bias = {}, .out = gate_up, .next = down_.get()}));
-    const TensorView gated = gate_up.Columns(0, size_);
-    QUIRE_RETURN_IF_ERROR(ops::act_and_mul::Run(
-        context, {.gate_up = gate_up, .out = gated, .activation = activation_}));
+    const TensorView gated = ops::Scratch(context, x.dtype(), {x.dim(0), size_});
+    QUIRE_RETURN_IF_ERROR(ops::linear::Run(context, {.x = x,
+                                                     .weight = gate_up_.get(),
+                                                     .bias = {},
+                                                     .out = gated,
+                                                     .next = down_.get(),
+                                                     .norm = norm.BeforeProduct(),
+                                                     .activation = activation_}));
     return ops::linear::Run(context, {.x = gated,
                                       .weight = down_.get(),
                                       .bias = {},

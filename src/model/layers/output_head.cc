@@ -27,7 +27,6 @@ Status OutputHead::Forward(const ops::OpContext& context, const BatchViews& batc
       ops::Scratch(context, hidden.dtype(), {batch.logit_rows.dim(0), hidden.dim(1)});
   QUIRE_RETURN_IF_ERROR(
       ops::gather_last_rows::Run(context, {.x = hidden, .rows = batch.logit_rows, .out = wanted}));
-  QUIRE_RETURN_IF_ERROR(norm_.Forward(context, wanted, wanted));
   // Rounding errors here go straight to the logits; where a token is as good as never drawn (less
   // than 1/50 of the likeliest) they do not matter.
   const float near_largest = split_activations_ ? 4.0f : std::numeric_limits<float>::infinity();
@@ -36,7 +35,8 @@ Status OutputHead::Forward(const ops::OpContext& context, const BatchViews& batc
                                                    .bias = {},
                                                    .out = logits,
                                                    .split_activations = split_activations_,
-                                                   .near_largest = near_largest}));
+                                                   .near_largest = near_largest,
+                                                   .norm = norm_.BeforeProduct()}));
   return soft_cap_ > 0 ? ops::soft_cap::Run(context, {.x = logits, .cap = soft_cap_}) : OkStatus();
 }
 

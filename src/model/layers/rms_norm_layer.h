@@ -2,6 +2,7 @@
 #pragma once
 
 #include "model/layers/weight_reader.h"
+#include "ops/linear/linear.h"
 #include "ops/rms_norm/rms_norm.h"
 
 namespace quire {
@@ -23,6 +24,11 @@ class RmsNormLayer {
                                         .out = out,
                                         .epsilon = epsilon_,
                                         .accumulate = accumulate});
+  }
+
+  // The same norm before a product.
+  ops::linear::InputNorm BeforeProduct() const {
+    return {.weight = weight_.view(), .epsilon = epsilon_};
   }
 
  private:

@@ -25,9 +25,16 @@ bool IsReadable(const Args& args) {
   return args.weight->layout() == kDeviceLayout && !std::isfinite(args.near_largest);
 }
 
+bool IsProduct(const Args& args) {
+  return IsReadable(args) && !IsFused(args);
+}
+
+bool IsAligned(const void* data) {
+  return reinterpret_cast<uintptr_t>(data) % kVectorBytes == 0;
+}
+
 bool IsAligned(const TensorView& rows) {
-  return reinterpret_cast<uintptr_t>(rows.data()) % kVectorBytes == 0 &&
-         BytesOf(rows.dtype(), rows.stride(0)) % kVectorBytes == 0;
+  return IsAligned(rows.data()) && BytesOf(rows.dtype(), rows.stride(0)) % kVectorBytes == 0;
 }
 
 // The type in which x and the rows of `kind` meet on the tensor cores.
@@ -75,14 +82,30 @@ bool MultipliesCodes(const Args& args, const DeviceSegment& segment) {
                                               args.x.dtype() == ProductType(segment.kind));
 }
 
+// Whether "few_rows" norms x itself: all that it takes as it is.
+bool TakesNorm(const Args& args, const DeviceSegment& segment) {
+  const TensorView& weight = args.norm.weight;
+  const int64_t k = WeightOf(args).k();
+  return !weight.defined() ||
+         (args.x.dtype() == ProductType(segment.kind) && IsAligned(args.x) &&
+          WeightOf(args).input_order() == nullptr && k == segment.spans * SpanOf(segment.kind) &&
+          weight.dtype() == DType::kF32 && IsAligned(weight.data()) &&
+          args.x.dim(0) <= kMaxNormedRows &&
+          NormedRowsBytes(args.x.dim(0), k) <= kMaxNormedRowsBytes);
+}
+
 // Sums of dense weights have another order there than with more rows.
 bool AcceptsSkinny(const OpContext& context, const Args& args) {
   if (!IsReadable(args) || args.x.dim(0) > kMaxSkinnyRows) {
     return false;
   }
   const std::vector<DeviceSegment>& segments = WeightOf(args).segments();
+  if (args.activation.has_value() && segments.size() > 1) {
+    return false;  // a block has rows of both halves
+  }
   return std::all_of(segments.begin(), segments.end(), [&](const auto& segment) {
-    return MultipliesCodes(args, segment) && !(context.batch_invariant && IsDense(segment.kind));
+    return MultipliesCodes(args, segment) && TakesNorm(args, segment) &&
+           !(context.batch_invariant && IsDense(segment.kind));
   });
 }
 
@@ -90,8 +113,10 @@ bool AcceptsSkinny(const OpContext& context, const Args& args) {
 Result<SkinnyProduct> ProductOf(const OpContext& context, const Args& args,
                                 const DeviceSegment& segment) {
   const int64_t k = WeightOf(args).k();
+  const bool gated = args.activation.has_value();
   const TensorView out =
-      args.out.Columns(segment.first_feature, segment.first_feature + segment.features);
+      gated ? args.out
+            : args.out.Columns(segment.first_feature, segment.first_feature + segment.features);
   const int64_t columns = segment.spans * SpanOf(segment.kind);
   QUIRE_ASSIGN_OR_RETURN(const TensorView x, AlignedRows(context, args, ProductType(segment.kind),
                                                          columns, k == columns));
@@ -103,7 +128,12 @@ Result<SkinnyProduct> ProductOf(const OpContext& context, const Args& args,
                        .out = out.data(),
                        .out_stride = out.stride(0),
                        .out_type = out.dtype(),
-                       .accumulate = args.accumulate};
+                       .accumulate = args.accumulate,
+                       .norm = {.weight = args.norm.weight.as<const float>(),
+                                .epsilon = args.norm.epsilon,
+                                .weight_offset = args.norm.weight_offset},
+                       .gated = gated,
+                       .activation = args.activation.value_or(act_and_mul::Activation::kSilu)};
 }
 
 Status RunSkinnyRows(const OpContext& context, const Args& args) {
@@ -303,10 +333,10 @@ Implementations CudaImplementations() {
       {"few_rows", AcceptsSkinny, RunSkinnyRows, kTypes},
       {"matmul",
        [](const OpContext& context, const Args& args) {
-         return IsReadable(args) && !context.batch_invariant;
+         return IsProduct(args) && !context.batch_invariant;
        },
        RunMatmul, kTypes},
-      {"fixed_order", [](const OpContext&, const Args& args) { return IsReadable(args); },
+      {"fixed_order", [](const OpContext&, const Args& args) { return IsProduct(args); },
        RunFixedOrderRows, kTypes},
   };
 }

@@ -12,6 +12,10 @@ SkinnyShape ShapeOf(const DeviceSegment& weight) {
   return {.row_tiles = dense && weight.features >= kSomeFeatures ? 2 : 1, .k_warps = 8};
 }
 
+int64_t NormedRowsBytes(int64_t rows, int64_t k) {
+  return rows * NormedStride(k) * 2 + k * 4;
+}
+
 cudaError_t RunSkinny(const SkinnyProduct& product, const SkinnyShape& shape, cudaStream_t stream) {
   if (IsU4(product.weight.kind)) {
     return RunSkinnyU4(product, shape, stream);

@@ -9,8 +9,10 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include "ops/act_and_mul/cuda_activated.cuh"
 #include "ops/linear/cuda_codes.cuh"
 #include "ops/linear/cuda_load_store.cuh"
+#include "ops/linear/cuda_normed_rows.cuh"
 #include "ops/linear/cuda_skinny.h"
 
 namespace quire::ops::linear {
@@ -51,17 +53,18 @@ __device__ inline uint4 LoadOnce(const void* from) {
   return value;
 }
 
-// `rows` become a lane's two of each tile: `first` and the eighth after it, 16 more in the next
-// tile. The weight's last row stands for those beyond it.
+// `rows` become a lane's two of each tile: `first` and the one `half_step` after it, `tile_step`
+// more in the next tile. The weight's last row stands for those beyond it.
 template <DeviceKind kKind, int kRowTiles>
 __device__ inline void FindRows(const DeviceSegment& w, int64_t first,
-                                RowPointers (&rows)[kRowTiles][2]) {
+                                RowPointers (&rows)[kRowTiles][2], int64_t half_step = 8,
+                                int tile_step = 16) {
   const int64_t last = w.features - 1;
 #pragma unroll
   for (int r = 0; r < kRowTiles; ++r) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      rows[r][half] = PointersOf<kKind>(w, min(first + 16 * r + 8 * half, last));
+      rows[r][half] = PointersOf<kKind>(w, min(first + tile_step * r + half_step * half, last));
     }
   }
 }
@@ -266,52 +269,99 @@ __device__ inline void StoreSum(const SkinnyProduct& p, float sum, int64_t featu
   StoreAs(sum, p.out, p.out_type, at);
 }
 
-template <DeviceKind kKind, int kRowTiles, int kColumnTiles>
+// `block_rows` rows of the weight from `first` on, of which `partial` has the sums.
+template <int kRows, int kColumns>
+__device__ __forceinline__ void StoreRows(const SkinnyProduct& p,
+                                          const float (&partial)[kSkinnyWarps][kRows][kColumns],
+                                          int k_warps, int block_rows, int64_t first) {
+  for (int i = threadIdx.x; i < block_rows * p.m; i += 32 * kSkinnyWarps) {
+    const int row = i % block_rows;
+    const int column = i / block_rows;
+    if (first + row < p.weight.features) {
+      StoreSum(p, SumOfWarps(partial, k_warps, row, column), first + row, column);
+    }
+  }
+}
+
+// The same where eight rows of up follow eight of gate: outputs from `first` on.
+template <int kRows, int kColumns>
+__device__ __forceinline__ void StoreGated(const SkinnyProduct& p,
+                                           const float (&partial)[kSkinnyWarps][kRows][kColumns],
+                                           int k_warps, int block_rows, int64_t first) {
+  const int64_t outputs = p.weight.features / 2;
+  const int block_outputs = block_rows / 2;
+  for (int i = threadIdx.x; i < block_outputs * p.m; i += 32 * kSkinnyWarps) {
+    const int own = i % block_outputs;
+    const int column = i / block_outputs;
+    const int64_t feature = first + own;
+    if (feature >= outputs) {
+      continue;
+    }
+    const int row = own / 8 * 16 + own % 8;
+    float gate = SumOfWarps(partial, k_warps, row, column);
+    float up = SumOfWarps(partial, k_warps, row + 8, column);
+    if (p.bias != nullptr) {
+      gate += p.bias[feature];
+      up += p.bias[outputs + feature];
+    }
+    const float value = act_and_mul::Activated(RoundedTo(gate, p.out_type), p.activation) *
+                        RoundedTo(up, p.out_type);
+    StoreAs(value, p.out, p.out_type, column * p.out_stride + feature);
+  }
+}
+
+template <DeviceKind kKind, int kRowTiles, int kColumnTiles, bool kNormed>
 __global__ void __launch_bounds__(32 * kSkinnyWarps, 2)
-    SkinnyKernel(const __grid_constant__ SkinnyProduct p, int k_warps) {
+    SkinnyKernel(const __grid_constant__ SkinnyProduct p, int k_warps, int norm_groups) {
   constexpr int kColumns = 8 * kColumnTiles;
   constexpr int kTileRows = 16 * kRowTiles;
   __shared__ float partial[kSkinnyWarps][kTileRows][kColumns + 1];
   const int warp = threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
-  const int row_warps = kSkinnyWarps / k_warps;
-  const int64_t block_row = static_cast<int64_t>(blockIdx.x) * row_warps * kTileRows;
-  const int64_t warp_row = block_row + warp / k_warps * kTileRows;
-  const int64_t last_row = p.weight.features - 1;
+  const int block_rows = kSkinnyWarps / k_warps * kTileRows;
+  const int64_t block_first =
+      static_cast<int64_t>(blockIdx.x) * (p.gated ? block_rows / 2 : block_rows);
+  const int warp_rows = warp / k_warps * kTileRows;
   RowPointers rows[kRowTiles][2];
-  FindRows<kKind>(p.weight, warp_row + lane / 4, rows);
+  if (p.gated) {
+    FindRows<kKind>(p.weight, block_first + warp_rows / 2 + lane / 4, rows, p.weight.features / 2,
+                    8);
+  } else {
+    FindRows<kKind>(p.weight, block_first + warp_rows + lane / 4, rows);
+  }
   constexpr int kStages = StagesOf(kKind, kRowTiles);
   const int first = warp % k_warps;
   const auto spans = static_cast<int>(p.weight.spans);
   SpanFragment<kKind, kRowTiles> fragments[kStages];
   LoadFirst(p.weight, rows, first, k_warps, spans, fragments);
   asm volatile("griddepcontrol.launch_dependents;");
-  asm volatile("griddepcontrol.wait;" ::: "memory");
   const uint16_t* x[kColumnTiles];
+  if constexpr (kNormed) {
+    static_assert(kColumnTiles == 1);
+    x[0] = NormedRow<kKind>(p, norm_groups, min(lane / 4, p.m - 1));
+  } else {
+    asm volatile("griddepcontrol.wait;" ::: "memory");
 #pragma unroll
-  for (int c = 0; c < kColumnTiles; ++c) {
-    const int column = min(8 * c + lane / 4, p.m - 1);  // what has no row is not stored
-    x[c] = static_cast<const uint16_t*>(p.x) + column * p.x_stride;
+    for (int c = 0; c < kColumnTiles; ++c) {
+      const int column = min(8 * c + lane / 4, p.m - 1);  // what has no row is not stored
+      x[c] = static_cast<const uint16_t*>(p.x) + column * p.x_stride;
+    }
   }
   SkinnySums<kKind, kRowTiles, kColumnTiles> sums;
   AddSpans(p.weight, rows, first, k_warps, spans, fragments, x, sums);
   sums.Store(partial[warp]);
   __syncthreads();
-  const int block_rows = row_warps * kTileRows;
-  for (int i = threadIdx.x; i < block_rows * p.m; i += 32 * kSkinnyWarps) {
-    const int row = i % block_rows;
-    const int column = i / block_rows;
-    if (block_row + row > last_row) {
-      continue;
-    }
-    const float sum = SumOfWarps(partial, k_warps, row, column);
-    StoreSum(p, sum, block_row + row, column);
+  if (p.gated) {
+    StoreGated(p, partial, k_warps, block_rows, block_first);
+  } else {
+    StoreRows(p, partial, k_warps, block_rows, block_first);
   }
 }
 
-template <DeviceKind kKind, int kRowTiles, int kColumnTiles>
+template <DeviceKind kKind, int kRowTiles, int kColumnTiles, bool kNormed>
 cudaError_t LaunchSkinny(const SkinnyProduct& product, int k_warps, cudaStream_t stream) {
   const int64_t rows = kSkinnyWarps / k_warps * 16 * kRowTiles;
+  const auto kernel = SkinnyKernel<kKind, kRowTiles, kColumnTiles, kNormed>;
   cudaLaunchAttribute overlap = {};
   overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   overlap.val.programmaticStreamSerializationAllowed = 1;
@@ -321,22 +371,38 @@ cudaError_t LaunchSkinny(const SkinnyProduct& product, int k_warps, cudaStream_t
   config.stream = stream;
   config.attrs = &overlap;
   config.numAttrs = 1;
-  return cudaLaunchKernelEx(&config, SkinnyKernel<kKind, kRowTiles, kColumnTiles>, product,
-                            k_warps);
+  int norm_groups = 0;
+  if constexpr (kNormed) {
+    const int64_t k = product.weight.spans * SpanOf(kKind);
+    norm_groups = (RowGroups(product.m, k / kPackOf<Half>, rms_norm::kCached).threads + 31) / 32;
+    config.dynamicSmemBytes = static_cast<size_t>(NormedRowsBytes(product.m, k));
+    if (const cudaError_t error = cudaFuncSetAttribute(
+            kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kMaxNormedRowsBytes);
+        error != cudaSuccess) {
+      return error;
+    }
+  }
+  return cudaLaunchKernelEx(&config, kernel, product, k_warps, norm_groups);
+}
+
+template <DeviceKind kKind, int kRowTiles>
+cudaError_t RunSkinnyTiles(const SkinnyProduct& product, int k_warps, cudaStream_t stream) {
+  if (product.norm.weight != nullptr) {
+    return LaunchSkinny<kKind, kRowTiles, 1, true>(product, k_warps, stream);
+  }
+  return product.m <= 8 ? LaunchSkinny<kKind, kRowTiles, 1, false>(product, k_warps, stream)
+                        : LaunchSkinny<kKind, kRowTiles, 2, false>(product, k_warps, stream);
 }
 
 template <DeviceKind kKind>
 cudaError_t RunSkinnyKind(const SkinnyProduct& product, const SkinnyShape& shape,
                           cudaStream_t stream) {
-  const bool one = product.m <= 8;
   if constexpr (IsDense(kKind)) {
     if (shape.row_tiles == 2) {
-      return one ? LaunchSkinny<kKind, 2, 1>(product, shape.k_warps, stream)
-                 : LaunchSkinny<kKind, 2, 2>(product, shape.k_warps, stream);
+      return RunSkinnyTiles<kKind, 2>(product, shape.k_warps, stream);
     }
   }
-  return one ? LaunchSkinny<kKind, 1, 1>(product, shape.k_warps, stream)
-             : LaunchSkinny<kKind, 1, 2>(product, shape.k_warps, stream);
+  return RunSkinnyTiles<kKind, 1>(product, shape.k_warps, stream);
 }
 
 cudaError_t RunSkinnyDense(const SkinnyProduct& product, const SkinnyShape& shape,

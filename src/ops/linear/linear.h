@@ -1,4 +1,5 @@
-// linear: out = x * W^T (+ bias) (+ out), the matrix product of every projection of a model.
+// linear: out = x * W^T (+ bias) (+ out), the matrix product of every projection of a model. On
+// request x is normed before, and a gated activation comes after.
 //
 // Row t of `out` depends on row t of `x` and the weight alone, bit for bit: never on the number of
 // rows, on their neighbours or on the number of threads. Every implementation keeps, for one output
@@ -8,9 +9,11 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 
+#include "ops/act_and_mul/act_and_mul.h"
 #include "ops/implementation.h"
 #include "tensor/tensor.h"
 
@@ -115,6 +118,13 @@ Result<std::shared_ptr<const PackedWeight>> PackWeight(const OpContext& context,
                                                        std::span<const TensorView> weights,
                                                        ActivationMode mode);
 
+// rms_norm of x before a product, as in rms_norm::Args.
+struct InputNorm {
+  TensorView weight = {};  // f32 or the type of x, [K]; without it x stays as it is
+  float epsilon = 1e-5f;
+  float weight_offset = 0.0f;
+};
+
 struct Args {
   TensorView x;  // f32, f16 or bf16 [M, K], rows may be strided
   const PackedWeight* weight = nullptr;
@@ -134,7 +144,17 @@ struct Args {
   // The weight of the product that comes next on this stream, if it is known: it is asked for
   // while threads wait. Only speed depends on it.
   const PackedWeight* next = nullptr;
+  InputNorm norm = {};  // x enters as rms_norm rounds it to its type
+  // Given: the first half of the weight's features is a gate, the second is up, and out [M, N / 2]
+  // = activation(gate) * up, with both rounded to the type of `out` first. Not with accumulate or
+  // near_largest.
+  std::optional<act_and_mul::Activation> activation = {};
 };
+
+// Whether more is asked for than a product.
+inline bool IsFused(const Args& args) {
+  return args.norm.weight.defined() || args.activation.has_value();
+}
 
 using Implementations = ImplementationList<Args>;
 
@@ -142,8 +162,9 @@ using Implementations = ImplementationList<Args>;
 const Implementations& ImplementationsOf(PlatformKind platform);
 
 // f16 and bf16 activations are widened first; sum, bias and out (if accumulated) are added in fp32
-// and rounded once. M = 0 is allowed and does nothing. Errors: invalid_argument (shapes, types,
-// places).
+// and rounded once. What IsFused() runs as one kernel where the implementation accepts that, else
+// as rms_norm, the product and act_and_mul: the same bits either way. M = 0 is allowed and does
+// nothing. Errors: invalid_argument (shapes, types, places).
 Status Run(const OpContext& context, const Args& args);
 
 }  // namespace quire::ops::linear

@@ -11,48 +11,58 @@
 namespace quire::ops::linear {
 namespace {
 
-// Rows of random numbers and their product with a weight, alone or together, in f32 or added to
-// rows of bf16.
+enum class Form : uint8_t { kPlain, kAccumulated, kFused };
+
+// Rows of random numbers and their product with a weight, alone or together: in f32, added to rows
+// of bf16, or between a norm and an activation.
 class Product {
  public:
   Product(const OpContext& context, const SourceKind& kind, ActivationMode mode, int64_t m,
-          int64_t n, int64_t k, bool accumulate = false)
+          int64_t n, int64_t k, Form form = Form::kPlain)
       : context_(context),
-        accumulate_(accumulate),
+        form_(form),
         weight_(rng_, kind, n, k),
         x_(mode == ActivationMode::kFp32 ? DType::kF32 : DType::kBF16, {m, k}),
-        out_(accumulate ? DType::kBF16 : DType::kF32, {m, n}) {
+        out_(form == Form::kAccumulated ? DType::kBF16 : DType::kF32,
+             {m, form == Form::kFused ? n / 2 : n}),
+        norm_weight_(DType::kF32, {k}) {
     auto packed = PackWeight(context, std::span(&weight_.source(), 1), mode);
     QUIRE_CHECK(packed.ok()) << packed.status().message();
     packed_ = *packed;
     x_.Assign(RandomFloats(rng_, m * k));
-    before_ = RandomFloats(rng_, m * n);
+    before_ = RandomFloats(rng_, out_.shape().elements());
+    norm_weight_.Assign(RandomFloats(rng_, k));
   }
 
-  int64_t m() { return x_.View().dim(0); }
-  int64_t n() const { return packed_->n(); }
+  int64_t m() const { return x_.shape()[0]; }
+  int64_t columns() const { return out_.shape()[1]; }
 
   // The rows [begin, end) in one call.
   std::vector<float> Rows(int64_t begin, int64_t end) {
-    const Args args = {.x = x_.View().Rows(begin, end),
-                       .weight = packed_.get(),
-                       .bias = {},
-                       .out = out_.View().Rows(begin, end),
-                       .accumulate = accumulate_};
+    Args args = {.x = x_.View().Rows(begin, end),
+                 .weight = packed_.get(),
+                 .bias = {},
+                 .out = out_.View().Rows(begin, end),
+                 .accumulate = form_ == Form::kAccumulated};
+    if (form_ == Form::kFused) {
+      args.norm.weight = norm_weight_.View();
+      args.activation = act_and_mul::Activation::kSilu;
+    }
     out_.Assign(before_);
     const Status status = RunOnDevice(context_, args);
     EXPECT_TRUE(status.ok()) << status.message();
     const std::vector<float> all = out_.Values();
-    return {all.begin() + begin * n(), all.begin() + end * n()};
+    return {all.begin() + begin * columns(), all.begin() + end * columns()};
   }
 
  private:
   std::mt19937_64 rng_{TestSeed()};
   OpContext context_;
-  bool accumulate_;
+  Form form_;
   SourceWeight weight_;
   TypedArray x_;
   TypedArray out_;
+  TypedArray norm_weight_;
   std::vector<float> before_;
   std::shared_ptr<const PackedWeight> packed_;
 };
@@ -65,8 +75,8 @@ void ExpectSameBits(Product& product) {
       break;
     }
     const int64_t begin = (product.m() - rows) / 2;
-    const std::vector<float> expected(whole.begin() + begin * product.n(),
-                                      whole.begin() + (begin + rows) * product.n());
+    const std::vector<float> expected(whole.begin() + begin * product.columns(),
+                                      whole.begin() + (begin + rows) * product.columns());
     EXPECT_EQ(BitMismatch(product.Rows(begin, begin + rows), expected), "") << rows << " rows";
   }
 }
@@ -121,7 +131,16 @@ TEST_P(LinearBatchInvariance, OfAwkwardFeatures) {
 TEST_P(LinearBatchInvariance, OfWhatIsAdded) {
   for (const std::string_view name : {"f32", "f16", "bf16", "q4_1"}) {
     SCOPED_TRACE(name);
-    Product product(Context(), KindNamed(name), ActivationMode::kBf16, 140, 136, 768, true);
+    Product product(Context(), KindNamed(name), ActivationMode::kBf16, 140, 136, 768,
+                    Form::kAccumulated);
+    ExpectSameBits(product);
+  }
+}
+
+TEST_P(LinearBatchInvariance, OfWhatIsFused) {
+  for (const std::string_view name : {"f16", "bf16", "q4_k", "q8_0"}) {
+    SCOPED_TRACE(name);
+    Product product(Context(), KindNamed(name), ActivationMode::kBf16, 140, 136, 768, Form::kFused);
     ExpectSameBits(product);
   }
 }

@@ -19,6 +19,7 @@ void VisitArrays(Args& args, const Visitor& visit) {
   visit(args.x);
   visit(args.bias);
   visit(args.out);
+  visit(args.norm.weight);
 }
 
 inline constexpr DType kWeightTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ4_0,

@@ -364,6 +364,17 @@ TEST_F(LinearErrorTest, WrongArgumentsAreNamed) {
               HasSubstr("must not overlap"));
   EXPECT_THAT(ErrorOf([&](Args& a) { a.bias = TensorView(data, DType::kF32, {15}); }),
               HasSubstr("bias is f32 [15]"));
+  EXPECT_THAT(ErrorOf([&](Args& a) { a.norm.weight = TensorView(data, DType::kF32, {31}); }),
+              HasSubstr("the norm's weight is f32 [31]"));
+  const auto gated = [&](Args& a) {
+    a.out = TensorView(data, DType::kF32, {4, 8});
+    a.activation = act_and_mul::Activation::kSilu;
+  };
+  EXPECT_THAT(ErrorOf([&](Args& a) { gated(a), a.accumulate = true; }),
+              HasSubstr("an activation is given with 16 features, accumulate 1"));
+  EXPECT_THAT(ErrorOf([&](Args& a) { gated(a), a.near_largest = 1; }), HasSubstr("near_largest 1"));
+  EXPECT_THAT(ErrorOf([](Args& a) { a.activation = act_and_mul::Activation::kSilu; }),
+              HasSubstr("needs f32, f16 or bf16 [4, 8]"));
 }
 
 TEST_F(LinearErrorTest, WeightsThatCannotBePackedAreNamed) {

@@ -299,7 +299,7 @@ class NearLargest {
 }  // namespace
 
 bool HasPanels(const Args& args) {
-  return args.weight->layout() == kPanelLayout;
+  return args.weight->layout() == kPanelLayout && !IsFused(args);
 }
 
 Status RunPanels(const KernelSet& set, const OpContext& context, const Args& args) {

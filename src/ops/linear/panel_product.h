@@ -117,7 +117,7 @@ constexpr KernelTable TableOf() {
   return TableOf<Kernel>(std::make_integer_sequence<int, kPanelKinds>());
 }
 
-// Whether `args` has a weight in the panel layout.
+// Whether `args` is a product alone, with a weight in the panel layout.
 bool HasPanels(const Args& args);
 
 // Runs `args` with the kernels of `set` on the stream's threads. REQUIRES: HasPanels(args).

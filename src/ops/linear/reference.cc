@@ -17,7 +17,7 @@ namespace quire::ops::linear {
 namespace {
 
 bool Accepts(const OpContext&, const Args& args) {
-  return args.weight->layout() == kPanelLayout;
+  return args.weight->layout() == kPanelLayout && !IsFused(args);
 }
 
 // Row t of x in fp32, in the order of the panels.

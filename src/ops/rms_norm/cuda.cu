@@ -1,4 +1,4 @@
-#include "ops/cuda_rows.cuh"
+#include "ops/rms_norm/cuda_normed.cuh"
 #include "ops/rms_norm/rms_norm.h"
 #include "platform/cuda/cuda_device.h"
 #include "platform/cuda/cuda_error.h"
@@ -6,8 +6,6 @@
 namespace quire::ops::rms_norm {
 
 namespace {
-
-constexpr int kCached = 4;  // packs of a row that a thread keeps between the passes
 
 template <typename X, typename W>
 struct Job {
@@ -40,16 +38,6 @@ __device__ Pack<X, kPack> Input(const X* x, X* residual, int at, int elements) {
   return pack;
 }
 
-template <int kPack, typename X>
-__device__ float SquareSum(const Pack<X, kPack>& pack, float sum) {
-#pragma unroll
-  for (int i = 0; i < kPack; ++i) {
-    const float value = Widen(pack.values[i]);
-    sum += value * value;
-  }
-  return sum;
-}
-
 template <bool kWhole, int kPack, typename X, typename W>
 __device__ void WriteScaled(const Job<X, W>& job, Pack<X, kPack> pack, float scale, X* out,
                             int at) {
@@ -61,7 +49,7 @@ __device__ void WriteScaled(const Job<X, W>& job, Pack<X, kPack> pack, float sca
 #pragma unroll
   for (int i = 0; i < kPack; ++i) {
     const float value =
-        Widen(pack.values[i]) * scale * (Widen(weight.values[i]) + job.weight_offset);
+        Scaled(Widen(pack.values[i]), scale, Widen(weight.values[i]) + job.weight_offset);
     Narrow(job.accumulate ? Widen(before.values[i]) + value : value, pack.values[i]);
   }
   StorePack<kWhole>(pack, out, at, job.elements);
@@ -93,7 +81,7 @@ __global__ void __launch_bounds__(1024) NormRows(Job<X, W> job, int threads, int
     sum = SquareSum(Input<kWhole, kPack>(x, residual, at, elements), sum);
   }
   sum = GroupSum(sum, threads);
-  const float scale = 1.0f / sqrtf(sum / static_cast<float>(job.elements) + job.epsilon);
+  const float scale = ScaleOf(sum, job.elements, job.epsilon);
   X* out = job.out + (active ? OffsetOf(job.out_layout, row) : 0);
 #pragma unroll
   for (int c = 0; c < kCached; ++c) {

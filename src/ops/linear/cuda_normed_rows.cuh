@@ -1,0 +1,85 @@
+// Device code: the rows of x of a SkinnyProduct, normed into the shared memory of a block. The bits
+// are those of rms_norm: the warps stand for the groups of 32 threads that share a row there.
+#pragma once
+
+#include "ops/linear/cuda_skinny.h"
+#include "ops/rms_norm/cuda_normed.cuh"
+
+namespace quire::ops::linear {
+
+// Elements from one row to the next: fragments of the rows lie in different banks.
+constexpr int64_t NormedStride(int64_t k) {
+  return k + 32;
+}
+
+__device__ inline void CopyAsync(void* shared, const void* global) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
+                   static_cast<uint32_t>(__cvta_generic_to_shared(shared))),
+               "l"(global));
+}
+
+// Calls body(row, group) for each of the `groups` of the rows that falls to a warp.
+template <typename Body>
+__device__ inline void ForGroups(int rows, int groups, const Body& body) {
+  for (int i = threadIdx.x / 32; i < rows * groups; i += blockDim.x / 32) {
+    body(i / groups, i % groups);
+  }
+}
+
+// Norms the rows of p.x and returns row `row`. Waits for the kernel before this one. `groups` of 32
+// threads share a row in rms_norm.
+template <DeviceKind kKind>
+__device__ inline const uint16_t* NormedRow(const SkinnyProduct& p, int groups, int row) {
+  using X = std::conditional_t<kKind == DeviceKind::kF16, Half, BFloat16>;
+  constexpr int kPack = kPackOf<X>;
+  extern __shared__ uint4 normed_memory[];
+  __shared__ float group_sums[kMaxNormedRows * 32];
+  const auto k = static_cast<int>(p.weight.spans * SpanOf(kKind));
+  const auto stride = static_cast<int>(NormedStride(k));
+  auto* weight = reinterpret_cast<float*>(normed_memory);
+  auto* rows = reinterpret_cast<X*>(weight + k);
+  const int step = 32 * groups * kPack;
+  const int lane = threadIdx.x % 32;
+  for (int i = 4 * static_cast<int>(threadIdx.x); i < k; i += 4 * static_cast<int>(blockDim.x)) {
+    CopyAsync(weight + i, p.norm.weight + i);
+  }
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+  ForGroups(p.m, groups, [&](int r, int group) {
+    for (int at = (32 * group + lane) * kPack; at < k; at += step) {
+      CopyAsync(rows + r * stride + at, static_cast<const X*>(p.x) + r * p.x_stride + at);
+    }
+  });
+  asm volatile("cp.async.wait_all;" ::: "memory");
+  ForGroups(p.m, groups, [&](int r, int group) {
+    float sum = 0;
+    for (int at = (32 * group + lane) * kPack; at < k; at += step) {
+      sum = rms_norm::SquareSum(LoadPack<true, kPack>(rows + r * stride, at, k), sum);
+    }
+    sum = GroupSum(sum, 32);
+    if (lane == 0) {
+      group_sums[r * groups + group] = sum;
+    }
+  });
+  __syncthreads();
+  ForGroups(p.m, groups, [&](int r, int group) {
+    float sum = 0;
+    for (int g = 0; g < groups; ++g) {
+      sum += group_sums[r * groups + g];
+    }
+    const float scale = rms_norm::ScaleOf(sum, k, p.norm.epsilon);
+    for (int at = (32 * group + lane) * kPack; at < k; at += step) {
+      Pack<X, kPack> pack = LoadPack<true, kPack>(rows + r * stride, at, k);
+#pragma unroll
+      for (int i = 0; i < kPack; ++i) {
+        Narrow(
+            rms_norm::Scaled(Widen(pack.values[i]), scale, weight[at + i] + p.norm.weight_offset),
+            pack.values[i]);
+      }
+      StorePack<true>(pack, rows + r * stride, at, k);
+    }
+  });
+  __syncthreads();
+  return reinterpret_cast<const uint16_t*>(rows + row * stride);
+}
+
+}  // namespace quire::ops::linear
