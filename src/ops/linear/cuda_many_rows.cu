@@ -18,7 +18,7 @@ __global__ void __launch_bounds__(kThreads)
   for (int k_class = 0; k_class < classes; ++k_class) {
     sum += sums[(k_class * int64_t{p.m} + column) * p.weight.features + feature];
   }
-  StoreSum(p, sum, feature, column);
+  StoreSum(p, sum, feature, column, LoadBefore(p, feature, column));
 }
 
 }  // namespace

@@ -162,7 +162,7 @@ __device__ inline void StoreTile(const SkinnyProduct& p, const BlockPlace& block
     if (block.shares) {
       scratch[(int64_t{block.class_begin} * p.m + column) * p.weight.features + feature] = sum;
     } else {
-      StoreSum(p, sum, feature, column);
+      StoreSum(p, sum, feature, column, LoadBefore(p, feature, column));
     }
   }
 }

@@ -7,7 +7,7 @@ SkinnyShape ShapeOf(const DeviceSegment& weight) {
   constexpr int64_t kManyFeatures = 16384;
   const bool dense = IsDense(weight.kind);
   if (weight.features >= kManyFeatures) {
-    return {.row_tiles = dense ? 2 : 1, .k_warps = dense ? 4 : 2};
+    return {.row_tiles = dense ? 2 : 1, .k_warps = 2};
   }
   return {.row_tiles = dense && weight.features >= kSomeFeatures ? 2 : 1, .k_warps = 8};
 }

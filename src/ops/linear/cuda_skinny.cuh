@@ -10,6 +10,7 @@
 #include <cuda_fp16.h>
 
 #include "ops/act_and_mul/cuda_activated.cuh"
+#include "ops/cuda_overlapped_launch.cuh"
 #include "ops/linear/cuda_codes.cuh"
 #include "ops/linear/cuda_load_store.cuh"
 #include "ops/linear/cuda_normed_rows.cuh"
@@ -259,31 +260,59 @@ __device__ __forceinline__ float SumOfWarps(const float (&partial)[kSkinnyWarps]
   return sum;
 }
 
-__device__ inline void StoreSum(const SkinnyProduct& p, float sum, int64_t feature,
-                                int64_t column) {
-  sum += p.bias != nullptr ? p.bias[feature] : 0.0f;
-  const int64_t at = column * p.out_stride + feature;
-  if (p.accumulate) {
-    sum += LoadAs(p.out, p.out_type, at);
-  }
-  StoreAs(sum, p.out, p.out_type, at);
+// What an output is added to.
+__device__ inline float LoadBefore(const SkinnyProduct& p, int64_t feature, int64_t column) {
+  return p.accumulate ? LoadAs(p.out, p.out_type, column * p.out_stride + feature) : 0.0f;
 }
 
-// `block_rows` rows of the weight from `first` on, of which `partial` has the sums.
-template <int kRows, int kColumns>
-__device__ __forceinline__ void StoreRows(const SkinnyProduct& p,
-                                          const float (&partial)[kSkinnyWarps][kRows][kColumns],
-                                          int k_warps, int block_rows, int64_t first) {
-  for (int i = threadIdx.x; i < block_rows * p.m; i += 32 * kSkinnyWarps) {
-    const int row = i % block_rows;
-    const int column = i / block_rows;
-    if (first + row < p.weight.features) {
-      StoreSum(p, SumOfWarps(partial, k_warps, row, column), first + row, column);
+__device__ inline void StoreSum(const SkinnyProduct& p, float sum, int64_t feature, int64_t column,
+                                float before) {
+  sum += p.bias != nullptr ? p.bias[feature] : 0.0f;
+  if (p.accumulate) {
+    sum += before;
+  }
+  StoreAs(sum, p.out, p.out_type, column * p.out_stride + feature);
+}
+
+// Outputs of a block: `block_rows` rows of the weight from `first` on, of which `partial` will have
+// the sums, for each row of x.
+class BlockOutputs {
+ public:
+  // Reads what a thread's first output is added to: nothing waits for it at the end.
+  __device__ BlockOutputs(const SkinnyProduct& p, int block_rows, int64_t first)
+      : p_(p), block_rows_(block_rows), first_(first) {
+    if (const int i = static_cast<int>(threadIdx.x); IsValid(i)) {
+      before_ = LoadBefore(p, FeatureOf(i), i / block_rows);
     }
   }
-}
 
-// The same where eight rows of up follow eight of gate: outputs from `first` on.
+  template <int kRows, int kColumns>
+  __device__ void Store(const float (&partial)[kSkinnyWarps][kRows][kColumns], int k_warps) const {
+    const auto own = static_cast<int>(threadIdx.x);
+    for (int i = own; i < block_rows_ * p_.m; i += 32 * kSkinnyWarps) {
+      if (!IsValid(i)) {
+        continue;
+      }
+      const int64_t feature = FeatureOf(i);
+      const int column = i / block_rows_;
+      StoreSum(p_, SumOfWarps(partial, k_warps, i % block_rows_, column), feature, column,
+               i == own ? before_ : LoadBefore(p_, feature, column));
+    }
+  }
+
+ private:
+  __device__ int64_t FeatureOf(int i) const { return first_ + i % block_rows_; }
+  __device__ bool IsValid(int i) const {
+    return i < block_rows_ * p_.m && FeatureOf(i) < p_.weight.features;
+  }
+
+  const SkinnyProduct& p_;
+  int block_rows_;
+  int64_t first_;
+  float before_ = 0.0f;
+};
+
+// Stores a block's outputs where eight rows of up follow eight of gate, outputs from `first` on.
 template <int kRows, int kColumns>
 __device__ __forceinline__ void StoreGated(const SkinnyProduct& p,
                                            const float (&partial)[kSkinnyWarps][kRows][kColumns],
@@ -310,7 +339,7 @@ __device__ __forceinline__ void StoreGated(const SkinnyProduct& p,
   }
 }
 
-template <DeviceKind kKind, int kRowTiles, int kColumnTiles, bool kNormed>
+template <DeviceKind kKind, int kRowTiles, int kColumnTiles, bool kNormed, bool kGated>
 __global__ void __launch_bounds__(32 * kSkinnyWarps, 2)
     SkinnyKernel(const __grid_constant__ SkinnyProduct p, int k_warps, int norm_groups) {
   constexpr int kColumns = 8 * kColumnTiles;
@@ -320,10 +349,10 @@ __global__ void __launch_bounds__(32 * kSkinnyWarps, 2)
   const int lane = threadIdx.x % 32;
   const int block_rows = kSkinnyWarps / k_warps * kTileRows;
   const int64_t block_first =
-      static_cast<int64_t>(blockIdx.x) * (p.gated ? block_rows / 2 : block_rows);
+      static_cast<int64_t>(blockIdx.x) * (kGated ? block_rows / 2 : block_rows);
   const int warp_rows = warp / k_warps * kTileRows;
   RowPointers rows[kRowTiles][2];
-  if (p.gated) {
+  if constexpr (kGated) {
     FindRows<kKind>(p.weight, block_first + warp_rows / 2 + lane / 4, rows, p.weight.features / 2,
                     8);
   } else {
@@ -334,64 +363,60 @@ __global__ void __launch_bounds__(32 * kSkinnyWarps, 2)
   const auto spans = static_cast<int>(p.weight.spans);
   SpanFragment<kKind, kRowTiles> fragments[kStages];
   LoadFirst(p.weight, rows, first, k_warps, spans, fragments);
-  asm volatile("griddepcontrol.launch_dependents;");
+  LetNextKernelStart();
   const uint16_t* x[kColumnTiles];
   if constexpr (kNormed) {
     static_assert(kColumnTiles == 1);
     x[0] = NormedRow<kKind>(p, norm_groups, min(lane / 4, p.m - 1));
   } else {
-    asm volatile("griddepcontrol.wait;" ::: "memory");
+    WaitForLastKernel();
 #pragma unroll
     for (int c = 0; c < kColumnTiles; ++c) {
       const int column = min(8 * c + lane / 4, p.m - 1);  // what has no row is not stored
       x[c] = static_cast<const uint16_t*>(p.x) + column * p.x_stride;
     }
   }
+  const BlockOutputs outputs(p, block_rows, block_first);
   SkinnySums<kKind, kRowTiles, kColumnTiles> sums;
   AddSpans(p.weight, rows, first, k_warps, spans, fragments, x, sums);
   sums.Store(partial[warp]);
   __syncthreads();
-  if (p.gated) {
+  if constexpr (kGated) {
     StoreGated(p, partial, k_warps, block_rows, block_first);
   } else {
-    StoreRows(p, partial, k_warps, block_rows, block_first);
+    outputs.Store(partial, k_warps);
   }
 }
 
-template <DeviceKind kKind, int kRowTiles, int kColumnTiles, bool kNormed>
+template <DeviceKind kKind, int kRowTiles, int kColumnTiles, bool kNormed, bool kGated>
 cudaError_t LaunchSkinny(const SkinnyProduct& product, int k_warps, cudaStream_t stream) {
   const int64_t rows = kSkinnyWarps / k_warps * 16 * kRowTiles;
-  const auto kernel = SkinnyKernel<kKind, kRowTiles, kColumnTiles, kNormed>;
-  cudaLaunchAttribute overlap = {};
-  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  overlap.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(static_cast<unsigned>((product.weight.features + rows - 1) / rows));
-  config.blockDim = dim3(32 * kSkinnyWarps);
-  config.stream = stream;
-  config.attrs = &overlap;
-  config.numAttrs = 1;
+  const auto kernel = SkinnyKernel<kKind, kRowTiles, kColumnTiles, kNormed, kGated>;
+  size_t shared_bytes = 0;
   int norm_groups = 0;
   if constexpr (kNormed) {
     const int64_t k = product.weight.spans * SpanOf(kKind);
     norm_groups = (RowGroups(product.m, k / kPackOf<Half>, rms_norm::kCached).threads + 31) / 32;
-    config.dynamicSmemBytes = static_cast<size_t>(NormedRowsBytes(product.m, k));
+    shared_bytes = static_cast<size_t>(NormedRowsBytes(product.m, k));
     if (const cudaError_t error = cudaFuncSetAttribute(
             kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kMaxNormedRowsBytes);
         error != cudaSuccess) {
       return error;
     }
   }
-  return cudaLaunchKernelEx(&config, kernel, product, k_warps, norm_groups);
+  const auto blocks = static_cast<unsigned>((product.weight.features + rows - 1) / rows);
+  return LaunchOverlapped(kernel, true, blocks, 32 * kSkinnyWarps, shared_bytes, stream, product,
+                          k_warps, norm_groups);
 }
 
-template <DeviceKind kKind, int kRowTiles>
+template <DeviceKind kKind, int kRowTiles, bool kGated>
 cudaError_t RunSkinnyTiles(const SkinnyProduct& product, int k_warps, cudaStream_t stream) {
   if (product.norm.weight != nullptr) {
-    return LaunchSkinny<kKind, kRowTiles, 1, true>(product, k_warps, stream);
+    return LaunchSkinny<kKind, kRowTiles, 1, true, kGated>(product, k_warps, stream);
   }
-  return product.m <= 8 ? LaunchSkinny<kKind, kRowTiles, 1, false>(product, k_warps, stream)
-                        : LaunchSkinny<kKind, kRowTiles, 2, false>(product, k_warps, stream);
+  return product.m <= 8
+             ? LaunchSkinny<kKind, kRowTiles, 1, false, kGated>(product, k_warps, stream)
+             : LaunchSkinny<kKind, kRowTiles, 2, false, kGated>(product, k_warps, stream);
 }
 
 template <DeviceKind kKind>
@@ -399,10 +424,12 @@ cudaError_t RunSkinnyKind(const SkinnyProduct& product, const SkinnyShape& shape
                           cudaStream_t stream) {
   if constexpr (IsDense(kKind)) {
     if (shape.row_tiles == 2) {
-      return RunSkinnyTiles<kKind, 2>(product, shape.k_warps, stream);
+      return product.gated ? RunSkinnyTiles<kKind, 2, true>(product, shape.k_warps, stream)
+                           : RunSkinnyTiles<kKind, 2, false>(product, shape.k_warps, stream);
     }
   }
-  return RunSkinnyTiles<kKind, 1>(product, shape.k_warps, stream);
+  return product.gated ? RunSkinnyTiles<kKind, 1, true>(product, shape.k_warps, stream)
+                       : RunSkinnyTiles<kKind, 1, false>(product, shape.k_warps, stream);
 }
 
 cudaError_t RunSkinnyDense(const SkinnyProduct& product, const SkinnyShape& shape,

@@ -371,7 +371,7 @@ TEST_F(LinearErrorTest, WrongArgumentsAreNamed) {
     a.activation = act_and_mul::Activation::kSilu;
   };
   EXPECT_THAT(ErrorOf([&](Args& a) { gated(a), a.accumulate = true; }),
-              HasSubstr("an activation is given with 16 features, accumulate 1"));
+              HasSubstr("an activation is given with 16 features, accumulate true"));
   EXPECT_THAT(ErrorOf([&](Args& a) { gated(a), a.near_largest = 1; }), HasSubstr("near_largest 1"));
   EXPECT_THAT(ErrorOf([](Args& a) { a.activation = act_and_mul::Activation::kSilu; }),
               HasSubstr("needs f32, f16 or bf16 [4, 8]"));

@@ -1,3 +1,4 @@
+#include "ops/cuda_overlapped_launch.cuh"
 #include "ops/rms_norm/cuda_normed.cuh"
 #include "ops/rms_norm/rms_norm.h"
 #include "platform/cuda/cuda_device.h"
@@ -6,6 +7,10 @@
 namespace quire::ops::rms_norm {
 
 namespace {
+
+// A step with so few rows is a chain of short kernels: each starts early. With more, kernels that
+// overlap only share memory that the longer one was using anyway.
+constexpr int64_t kFewRows = 16;
 
 template <typename X, typename W>
 struct Job {
@@ -58,6 +63,10 @@ __device__ void WriteScaled(const Job<X, W>& job, Pack<X, kPack> pack, float sca
 template <typename X, typename W, bool kWhole>
 __global__ void __launch_bounds__(1024) NormRows(Job<X, W> job, int threads, int rows_per_block) {
   constexpr int kPack = kPackOf<X>;
+  if (job.rows <= kFewRows) {
+    LetNextKernelStart();
+  }
+  WaitForLastKernel();
   const int64_t row = int64_t{blockIdx.x} * rows_per_block + threadIdx.x / threads;
   const bool active = row < job.rows;  // all threads take part in the sum
   const int elements = active ? job.elements : 0;
@@ -104,6 +113,7 @@ Status RunNormRows(const OpContext& context, const Args& args) {
   const bool fused = IsGiven(args.residual);
   const bool aligned = IsAligned(args.x) && IsAligned(args.out) && IsAligned(args.weight) &&
                        (!fused || IsAligned(args.residual));
+  cudaError_t error = cudaSuccess;
   WithRowAndWeightType(args.x.dtype(), args.weight.dtype(), [&](auto x, auto weight) {
     using X = decltype(x);
     using W = decltype(weight);
@@ -122,11 +132,12 @@ Status RunNormRows(const OpContext& context, const Args& args) {
                            .accumulate = args.accumulate};
     const RowGroups groups(rows, (elements + kPackOf<X> - 1) / kPackOf<X>, kCached);
     WithConstant(aligned && elements % kPackOf<X> == 0, [&](auto whole) {
-      NormRows<X, W, whole.value><<<groups.blocks, groups.block_threads(), 0, stream>>>(
-          job, groups.threads, groups.rows_per_block);
+      error = LaunchOverlapped(NormRows<X, W, whole.value>, rows <= kFewRows, groups.blocks,
+                               groups.block_threads(), 0, stream, job, groups.threads,
+                               groups.rows_per_block);
     });
   });
-  return LaunchStatus("rms_norm");
+  return CudaStatus(error, "rms_norm");
 }
 
 }  // namespace
