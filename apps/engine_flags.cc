@@ -116,6 +116,8 @@ void AddEngineFlags(CLI::App& command, EngineOptions& options) {
   command.add_flag("--deterministic", options.deterministic,
                    "the same bits for a request whoever else is served, whatever is cached or "
                    "preempted: always so on a CPU, elsewhere by slower kernels");
+  command.add_option("--cache-dir", options.cache_folder,
+                     "folder, made if missing, for what is measured on a GPU; default none");
   command.add_option("--attention-backend", options.attention_backend, "attention backend by name")
       ->capture_default_str();
   command.add_option(

@@ -28,6 +28,7 @@ struct EngineOptions {
   int32_t threads = 0;          // compute threads of a CPU; 0 = one per core
   bool pin_threads = false;     // compute threads of a CPU stay on cores of their own
   std::string instruction_set;  // "avx512", "avx2", "baseline"; empty = the machine's best
+  std::string cache_folder;     // DeviceOptions::cache_folder; empty = nothing is written
   std::string attention_backend = "auto";
   std::string
       implementation;  // run this implementation of every operator, e.g. "reference"; empty = best

@@ -26,7 +26,8 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(std::shared_ptr<const G
   QUIRE_ASSIGN_OR_RETURN(OpenedDevice opened,
                          OpenDevice(options.device, {.threads = options.threads,
                                                      .pin_threads = options.pin_threads,
-                                                     .instruction_set = options.instruction_set}));
+                                                     .instruction_set = options.instruction_set,
+                                                     .cache_folder = options.cache_folder}));
   LogInfo(StrCat("device ", PlaceName(opened.device->place()), ", ",
                  opened.device->properties().name, opened.reason.empty() ? "" : ": ",
                  opened.reason));

@@ -15,6 +15,9 @@ struct DeviceOptions {
   int threads = 0;                   // of a CPU; 0 for one per core that this process may use
   bool pin_threads = false;          // ThreadPool's `pinned`
   std::string instruction_set = {};  // the highest for a CPU's kernels; empty for its best
+  // Where a device's libraries keep what they measured, for the next process; made if it is
+  // missing. Empty for nowhere.
+  std::string cache_folder = {};
 };
 
 struct OpenedDevice {

@@ -72,6 +72,16 @@ TEST(Cli, MissingModelIsNamed) {
   EXPECT_THAT(outcome.output, HasSubstr("/nowhere/model.gguf"));
 }
 
+// A CPU has nothing to measure.
+TEST(Cli, ACacheFolderIsMadeOnlyForWhatIsMeasured) {
+  const std::string folder = testing::TempDir() + "quire_cli_cache_" + std::to_string(::getpid());
+  const Outcome outcome = Quire("generate --device cpu --max-tokens 1 --model " + Model() +
+                                " --cache-dir " + folder + " hi");
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+  EXPECT_FALSE(std::filesystem::exists(folder));
+  EXPECT_THAT(Quire("serve --help").output, HasSubstr("--cache-dir"));
+}
+
 TEST(Cli, NotAGgufIsRefused) {
   const TemporaryFile file("this is no model");
   const Outcome outcome = Quire("generate --model " + file.path() + " hello");

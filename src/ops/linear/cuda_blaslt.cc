@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <limits>
 #include <string>
 #include <vector>
@@ -25,6 +26,47 @@ constexpr int64_t kChainRows = 128;
 
 cudaDataType_t TypeOf(DType type) {
   return type == DType::kF16 ? CUDA_R_16F : type == DType::kBF16 ? CUDA_R_16BF : CUDA_R_32F;
+}
+
+MatmulKind KindOf(const Matmul& matmul) {
+  return {matmul.in,
+          matmul.out,
+          static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(matmul.m))),
+          matmul.n,
+          matmul.k,
+          matmul.x_stride,
+          matmul.w_stride,
+          matmul.result_stride,
+          matmul.accumulate,
+          matmul.chain};
+}
+
+// As a file of choices names it.
+std::string TextOf(const MatmulKind& kind) {
+  return StrCat(InfoOf(kind.in).name, " to ", InfoOf(kind.out).name, ", ", kind.bucket, " x ",
+                kind.n, " x ", kind.k, ", strides ", kind.x_stride, " ", kind.w_stride, " ",
+                kind.result_stride, kind.accumulate ? ", added" : "", kind.chain ? ", chain" : "");
+}
+
+// An algorithm as a file of choices has it; nothing for RunChain().
+std::string BytesOf(const std::optional<cublasLtMatmulAlgo_t>& choice) {
+  return choice ? std::string(reinterpret_cast<const char*>(&*choice), sizeof(*choice)) : "";
+}
+
+// The choices that hold for `device` and the library of `version`.
+ChoiceFile OpenChoices(const CudaDevice& device, size_t version) {
+  if (device.cache_folder().empty()) {
+    return {};
+  }
+  int driver = 0;
+  cudaDriverGetVersion(&driver);
+  const DeviceProperties& properties = device.properties();
+  std::string name = StrCat("cublaslt_", properties.name, ".txt");
+  std::replace(name.begin(), name.end(), ' ', '_');
+  std::replace(name.begin(), name.end(), '/', '_');
+  return {device.cache_folder(), name,
+          StrCat(properties.name, ", ", properties.instruction_set, ", ", properties.compute_units,
+                 " multiprocessors, driver ", driver, ", cublasLt ", version)};
 }
 
 // Whether matmul.result has the bits of RunChain(). Waits for the stream.
@@ -56,7 +98,9 @@ const char* FindAll(void* library, BlasLtFunctions& lt) {
   find("cublasLtCreate", lt.create);
   find("cublasLtDestroy", lt.destroy);
   find("cublasLtGetStatusName", lt.status_name);
+  find("cublasLtGetVersion", lt.version);
   find("cublasLtMatmul", lt.matmul);
+  find("cublasLtMatmulAlgoCheck", lt.check_algorithm);
   find("cublasLtMatmulAlgoGetHeuristic", lt.get_heuristic);
   find("cublasLtMatmulDescCreate", lt.create_operation);
   find("cublasLtMatmulDescDestroy", lt.destroy_operation);
@@ -133,6 +177,14 @@ class BlasLt::Operation {
                       out_, matmul.result, out_, &algorithm, workspace, kWorkspaceBytes, stream);
   }
 
+  // Whether the library takes `algorithm` for this.
+  bool Takes(cublasLtHandle_t handle, const cublasLtMatmulAlgo_t& algorithm) const {
+    cublasLtMatmulHeuristicResult_t found;
+    return lt_.check_algorithm(handle, operation_, w_, x_, out_, out_, &algorithm, &found) ==
+               CUBLAS_STATUS_SUCCESS &&
+           found.workspaceSize <= kWorkspaceBytes;
+  }
+
   // The library's proposals, best first; for a chain none that cuts K.
   std::vector<cublasLtMatmulHeuristicResult_t> Candidates(cublasLtHandle_t handle,
                                                           bool chain) const {
@@ -175,7 +227,7 @@ class BlasLt::Operation {
   cublasLtMatrixLayout_t out_ = nullptr;
 };
 
-Result<std::unique_ptr<BlasLt>> BlasLt::Open() {
+Result<std::unique_ptr<BlasLt>> BlasLt::Open(const CudaDevice& device) {
   void* const library = dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
     return Unavailable("linear: ", kLibrary, " cannot be opened: ", dlerror(),
@@ -189,6 +241,7 @@ Result<std::unique_ptr<BlasLt>> BlasLt::Open() {
   }
   std::unique_ptr<BlasLt> blas(new BlasLt(library, functions));
   QUIRE_RETURN_IF_ERROR(blas->StatusOf(functions.create(&blas->handle_), "cublasLtCreate"));
+  blas->file_ = OpenChoices(device, functions.version());
   return blas;
 }
 
@@ -209,15 +262,16 @@ Status BlasLt::StatusOf(cublasStatus_t status, const char* call) const {
 Status BlasLt::Multiply(const Matmul& matmul, void* workspace, cudaStream_t stream) {
   const Operation operation(lt_, matmul);
   QUIRE_RETURN_IF_ERROR(StatusOf(operation.status(), "cublasLtMatmulDescCreate"));
-  const auto bucket = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(matmul.m)));
-  const Key key = {matmul.in,         matmul.out,      bucket,          matmul.n,
-                   matmul.k,          matmul.x_stride, matmul.w_stride, matmul.result_stride,
-                   matmul.accumulate, matmul.chain};
+  const MatmulKind kind = KindOf(matmul);
   const std::lock_guard lock(mutex_);
-  if (const auto found = chosen_.find(key); found != chosen_.end()) {
-    if (Run(operation, matmul, found->second, workspace, stream).ok()) {
-      return OkStatus();
+  auto found = chosen_.find(kind);
+  if (found == chosen_.end()) {
+    if (const std::optional<Choice> stored = Stored(operation, kind)) {
+      found = chosen_.emplace(kind, *stored).first;
     }
+  }
+  if (found != chosen_.end() && Run(operation, matmul, found->second, workspace, stream).ok()) {
+    return OkStatus();
   }
   cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
   QUIRE_RETURN_IF_ERROR(
@@ -240,9 +294,27 @@ Status BlasLt::Multiply(const Matmul& matmul, void* workspace, cudaStream_t stre
   }
   if (capture == cudaStreamCaptureStatusNone) {
     QUIRE_RETURN_IF_ERROR(TakeFastest(operation, matmul, candidates, workspace, stream, best));
-    chosen_[key] = best;
+    chosen_[kind] = best;
+    file_.Put(TextOf(kind), BytesOf(best));
   }
   return Run(operation, matmul, best, workspace, stream);
+}
+
+std::optional<BlasLt::Choice> BlasLt::Stored(const Operation& operation,
+                                             const MatmulKind& kind) const {
+  const std::optional<std::string> bytes = file_.Find(TextOf(kind));
+  if (!bytes) {
+    return std::nullopt;
+  }
+  if (bytes->empty() && kind.chain) {
+    return Choice();
+  }
+  cublasLtMatmulAlgo_t algorithm;
+  if (bytes->size() != sizeof(algorithm)) {
+    return std::nullopt;
+  }
+  std::memcpy(&algorithm, bytes->data(), sizeof(algorithm));
+  return operation.Takes(handle_, algorithm) ? std::optional<Choice>(algorithm) : std::nullopt;
 }
 
 Status BlasLt::Run(const Operation& operation, const Matmul& matmul, const Choice& choice,

@@ -59,12 +59,13 @@ Status OutOfMemory(cudaError_t error, size_t bytes, std::string_view call, std::
 
 }  // namespace
 
-Result<std::unique_ptr<Device>> OpenCudaDevice(int index, const DeviceOptions&) {
-  QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<CudaDevice> device, CudaDevice::Create(index));
+Result<std::unique_ptr<Device>> OpenCudaDevice(int index, const DeviceOptions& options) {
+  QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<CudaDevice> device,
+                         CudaDevice::Create(index, options.cache_folder));
   return std::unique_ptr<Device>(std::move(device));
 }
 
-Result<std::unique_ptr<CudaDevice>> CudaDevice::Create(int index) {
+Result<std::unique_ptr<CudaDevice>> CudaDevice::Create(int index, std::string cache_folder) {
   QUIRE_ASSIGN_OR_RETURN(const int count, CountDevices());
   if (index < 0 || index >= count) {
     return NotFound("device ", PlaceName({kGpuPlatform, index}),
@@ -76,7 +77,7 @@ Result<std::unique_ptr<CudaDevice>> CudaDevice::Create(int index) {
   QUIRE_RETURN_IF_ERROR(
       CheckCapability(StrCat(PlaceName({kGpuPlatform, index}), " (", found.name, ")"), found.major,
                       found.minor, QUIRE_CUDA_ARCHITECTURES));
-  std::unique_ptr<CudaDevice> device(new CudaDevice(index));
+  std::unique_ptr<CudaDevice> device(new CudaDevice(index, std::move(cache_folder)));
   device->properties_ = {.name = found.name,
                          .instruction_set = StrCat("sm_", found.major, found.minor),
                          .compute_units = found.multiProcessorCount,

@@ -6,7 +6,9 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <typeindex>
+#include <utility>
 
 #include "platform/cuda/pinned_pool.h"
 #include "platform/device.h"
@@ -23,7 +25,7 @@ class CudaDevice final : public Device {
  public:
   // GPU `index` of this machine. Errors: unavailable (no driver, one too old, no GPU at all),
   // not_found (fewer GPUs), unsupported (this build has no kernels for it).
-  static Result<std::unique_ptr<CudaDevice>> Create(int index);
+  static Result<std::unique_ptr<CudaDevice>> Create(int index, std::string cache_folder = {});
 
   Place place() const override { return {kGpuPlatform, index_}; }
   const DeviceProperties& properties() const override { return properties_; }
@@ -36,16 +38,17 @@ class CudaDevice final : public Device {
   Result<std::unique_ptr<Stream>> CreateStream() override;
 
   PinnedPool& pinned_pool() { return pinned_pool_; }
+  const std::string& cache_folder() const { return cache_folder_; }  // of DeviceOptions
 
-  // The device's one T, made by T::Open() on the first call and kept as long as the device: what a
-  // library needs to be opened for. Errors: those of T::Open().
+  // The device's one T, made by T::Open(*this) on the first call and kept as long as the device:
+  // what a library needs to be opened for. Errors: those of T::Open().
   template <typename T>
   Result<T*> Library() {
     QUIRE_RETURN_IF_ERROR(MakeCurrent());
     const std::lock_guard lock(libraries_mutex_);
     std::shared_ptr<void>& library = libraries_[typeid(T)];
     if (library == nullptr) {
-      QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<T> opened, T::Open());
+      QUIRE_ASSIGN_OR_RETURN(std::unique_ptr<T> opened, T::Open(*this));
       library = std::move(opened);
     }
     return static_cast<T*>(library.get());
@@ -55,9 +58,11 @@ class CudaDevice final : public Device {
   Status MakeCurrent() const;
 
  private:
-  explicit CudaDevice(int index) : index_(index) {}
+  CudaDevice(int index, std::string cache_folder)
+      : index_(index), cache_folder_(std::move(cache_folder)) {}
 
   int index_;
+  std::string cache_folder_;
   DeviceProperties properties_;
   PinnedPool pinned_pool_{*this};
   std::mutex libraries_mutex_;
