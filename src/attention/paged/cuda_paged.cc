@@ -22,6 +22,7 @@ namespace quire {
 namespace {
 
 using ops::attention::Problem;
+using ops::attention::SplitKvGrain;
 using ops::attention::SplitKvPlan;
 using ops::attention::SplitKvWork;
 using ops::attention::cuda::FlashInferMemory;
@@ -106,7 +107,7 @@ class CudaPaged final : public AttentionBackend {
       return 0;
     }
     const Launch launch = {decode_.work,        decode_.partial_data, decode_.work_count,
-                           decode_.merge_count, decode_.tile_rows,    decode_.by_parts,
+                           decode_.merge_count, decode_.tile_rows,    decode_.grain,
                            decode_.merge_warps};
     return launches_.try_emplace(launch, launches_.size() + 1).first->second;
   }
@@ -122,8 +123,8 @@ class CudaPaged final : public AttentionBackend {
 
  private:
   // What the launches of a step's decode rows depend on, beside the step's arrays.
-  using Launch =
-      std::tuple<const SplitKvWork*, const float*, int32_t, int32_t, int32_t, bool, int32_t>;
+  using Launch = std::tuple<const SplitKvWork*, const float*, int32_t, int32_t, int32_t,
+                            SplitKvGrain, int32_t>;
 
   static int32_t RowsOf(const Batch& batch, int32_t sequence) {
     const auto b = static_cast<size_t>(sequence);
@@ -216,7 +217,7 @@ class CudaPaged final : public AttentionBackend {
     SplitKvSchedule schedule;
     schedule.work_count = static_cast<int32_t>(plan.work.size());
     schedule.merge_count = static_cast<int32_t>(plan.merges.size());
-    schedule.by_parts = plan.by_parts;
+    schedule.grain = plan.grain;
     schedule.merge_warps = ops::attention::cuda::MergeWarps(plan.tile_partials);
     schedule.tile_rows = plan.tile_rows;
     schedule.partials = static_cast<int32_t>(ops::attention::kMaxPartials);

@@ -46,19 +46,26 @@ inline cudaError_t LaunchMerge(const SplitKvArgs& args, SplitKvFunction kernel,
 }
 
 template <typename T, int kDim>
+SplitKvFunction MergeOf(SplitKvGrain grain) {
+  switch (grain) {
+    case SplitKvGrain::kSpans: return MergeKernel<T, kDim, 1, 1>;
+    case SplitKvGrain::kChunks: return MergeKernel<T, kDim, 1, kSpan>;
+    default: return MergeKernel<T, kDim, kParts, kParts * kSpan>;
+  }
+}
+
+template <typename T, int kDim>
 cudaError_t LaunchSplitKv(const SplitKvArgs& args, cudaStream_t stream) {
   const SplitKvSchedule& schedule = args.schedule;
   const cudaError_t error =
-      schedule.by_parts
+      schedule.grain == SplitKvGrain::kParts
           ? LaunchAttention(args, PartKernel<T, kDim>, int64_t{schedule.work_count} * kParts, 32,
                             PartSizes<kDim>::kSharedBytes, stream)
           : LaunchAttention(args, SplitKvKernel<T, kDim>, schedule.work_count,
                             SplitKvSizes<kDim>::kThreads, SplitKvSizes<kDim>::kSharedBytes, stream);
-  if (error != cudaSuccess || schedule.merge_count == 0) {
-    return error;
-  }
-  return LaunchMerge(
-      args, schedule.by_parts ? MergeKernel<T, kDim, kParts> : MergeKernel<T, kDim, 1>, stream);
+  return error != cudaSuccess || schedule.merge_count == 0
+             ? error
+             : LaunchMerge(args, MergeOf<T, kDim>(schedule.grain), stream);
 }
 
 }  // namespace quire::ops::attention::cuda

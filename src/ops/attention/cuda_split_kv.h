@@ -2,9 +2,10 @@
 // prompts ("Flash-Decoding", Dao et al., 2023). f16 and bf16 with tensor cores.
 //
 // The arithmetic is fixed by positions alone. Keys fall into chunks of kChunk, counted from a
-// sequence's first key. A chunk has one order of sums, and chunks are folded in ascending order
-// (cuda_online_softmax.cuh). Which thread block takes which chunks is the schedule: it may be
-// anything and changes no bit. So a row's result depends on its query, its position and the keys
+// sequence's first key. The kParts parts of a chunk have one order of sums; they are folded into
+// chunks, chunks into spans and spans into rows, each in ascending order
+// (cuda_online_softmax.cuh). Which thread block takes what is the schedule: it may be anything and
+// changes no bit. So a row's result depends on its query, its position and the keys
 // and values that it sees, and on nothing else.
 //
 // Rows of the same sequence and kv head share each key that is read: query row i and head h of the
@@ -28,14 +29,14 @@ struct SplitKvSchedule {
   const SplitKvWork* merges = nullptr;
   int32_t work_count = 0;
   int32_t merge_count = 0;
-  bool by_parts = false;
+  SplitKvGrain grain = SplitKvGrain::kChunks;
   int32_t merge_warps = 1;  // MergeWarps()
   // The uniform schedule, for lengths that the host does not know: `tiles` tiles of each sequence,
   // each cut into `chunks` single chunks, or whole if that is 0.
   int32_t tiles = 0;
   int32_t chunks = 0;
   int32_t tile_rows = kTileRows;  // rows of the fullest tile
-  int32_t partials = 0;           // results of single chunks, or parts, between the two kernels
+  int32_t partials = 0;           // results between the two kernels
   float* partial_data = nullptr;  // PartialFloats()
 };
 

@@ -2,7 +2,7 @@
 //
 // Each warp keeps kStages of its own tiles in flight with cp.async and never waits for another warp
 // before the chunk ends. It fetches tiles of the next chunk while it still computes this one. At
-// the end of a chunk the results of the warps are folded in order.
+// the end of a chunk the results of the warps are folded in order, at the end of a span its chunks.
 #pragma once
 
 #include "ops/attention/cuda_split_kv_warp.cuh"
@@ -18,7 +18,9 @@ struct SplitKvSizes : WarpSizes<kDim> {
   static constexpr int kWarpBytes = kStages * kStageBytes;
   static constexpr int kRowsBytes = kParts * 2 * kRows * 4;  // of this chunk and the next
   static constexpr int kScalarBytes = kParts * kTileRows * 8;
-  static constexpr int kSharedBytes = kParts * kWarpBytes + kRowsBytes + kScalarBytes + kParts * 4;
+  static constexpr int kTotalBytes = kTileRows * kDim * 4;
+  static constexpr int kSharedBytes =
+      kParts * kWarpBytes + kRowsBytes + kScalarBytes + kTotalBytes + kParts * 4;
   static constexpr int kResidentBlocks = kDim <= 128 ? 2 : 1;
   static_assert(kTileRows * kDim * 4 == kStageBytes, "a warp's result lies over one stage");
 };
@@ -51,7 +53,11 @@ struct RowResult {
               FoldSum(acc[j].z, piece.z, factors), FoldSum(acc[j].w, piece.w, factors)};
   }
 
+  // What saw nothing changes nothing.
   __device__ void Join(const RowResult& piece) {
+    if (piece.max == MinusInfinity()) {
+      return;
+    }
     const FoldFactors factors = Fold(max, piece.max);
     max = factors.max;
     sum = FoldSum(sum, piece.sum, factors);
@@ -61,7 +67,7 @@ struct RowResult {
     }
   }
 
-  // A warp's result of row r. What saw nothing changes nothing.
+  // A warp's result of row r.
   __device__ void JoinShared(const float* piece, float2 scalars, int r, int c) {
     if (scalars.x == MinusInfinity()) {
       return;
@@ -76,10 +82,14 @@ struct RowResult {
     }
   }
 
-  __device__ void StorePartial(float* to, float2* scalars, int c) const {
-    if (c == 0) {
-      *scalars = {max, sum};
+  __device__ void LoadSums(const float* from, int c) {
+#pragma unroll
+    for (int j = 0; j < kDim / 32; ++j) {
+      acc[j] = *reinterpret_cast<const float4*>(from + 4 * c + 32 * j);
     }
+  }
+
+  __device__ void StoreSums(float* to, int c) const {
 #pragma unroll
     for (int j = 0; j < kDim / 32; ++j) {
       *reinterpret_cast<float4*>(to + 4 * c + 32 * j) = acc[j];
@@ -121,6 +131,11 @@ struct SplitKvShared {
     return reinterpret_cast<float2*>(data + kParts * Sizes::kWarpBytes + Sizes::kRowsBytes) +
            warp * kTileRows;
   }
+  // Weighted sums of row r over the spans so far, each thread its own elements.
+  __device__ float* Total(int r) const {
+    return reinterpret_cast<float*>(data + Sizes::kSharedBytes - kParts * 4 - Sizes::kTotalBytes) +
+           r * kDim;
+  }
   // The stage over which the result of a warp lies.
   __device__ int32_t& PieceStage(int warp) const {
     return reinterpret_cast<int32_t*>(data + Sizes::kSharedBytes - kParts * 4)[warp];
@@ -159,28 +174,72 @@ struct TileRing {
   }
 };
 
-// Folds what the warps left of row r of a chunk: 8 threads a row, thread c of them.
+// What a thread has of row r so far: 8 threads a row, thread c of them.
+template <typename T, int kDim>
+struct RowState {
+  int r = static_cast<int>(threadIdx.x / 8);
+  int c = static_cast<int>(threadIdx.x % 8);
+  RowResult<T, kDim> span;  // the chunks of this one
+  float total_max = MinusInfinity();
+  float total_sum = 0.0f;
+
+  // The spans before; their weighted sums are at `sums`.
+  __device__ RowResult<T, kDim> Total(const float* sums) const {
+    RowResult<T, kDim> total;
+    total.max = total_max;
+    total.sum = total_sum;
+    total.LoadSums(sums, c);
+    return total;
+  }
+
+  __device__ void JoinSpan(float* sums) {
+    RowResult<T, kDim> total = Total(sums);
+    total.Join(span);
+    total_max = total.max;
+    total_sum = total.sum;
+    total.StoreSums(sums, c);
+  }
+
+  __device__ void StorePartial(const SplitKvArgs& args, const RowResult<T, kDim>& result,
+                               int64_t partial, int kv_head) const {
+    const int64_t row = PartialRow(args, partial, kv_head, r);
+    if (c == 0) {
+      PartialScalars(args)[row] = {result.max, result.sum};
+    }
+    result.StoreSums(args.schedule.partial_data + row * kDim, c);
+  }
+};
+
+// Folds what the warps left of a chunk.
 template <typename T, int kDim>
 __device__ void FoldWarps(const SplitKvArgs& args, const SplitKvShared<kDim>& shared,
-                          const BlockWork& block, int32_t chunk, RowResult<T, kDim>& total) {
-  const int r = static_cast<int>(threadIdx.x / 8);
-  const int c = static_cast<int>(threadIdx.x % 8);
-  if (r >= block.valid_rows()) {
+                          const BlockWork& block, int32_t chunk, RowState<T, kDim>& row) {
+  if (row.r >= block.valid_rows()) {
     return;
   }
   RowResult<T, kDim> piece;
   piece.Clear();
 #pragma unroll
   for (int w = 0; w < kParts; ++w) {
-    piece.JoinShared(shared.Piece(w, shared.PieceStage(w)), shared.Scalars(w)[r], r, c);
+    piece.JoinShared(shared.Piece(w, shared.PieceStage(w)), shared.Scalars(w)[row.r], row.r, row.c);
   }
-  if (block.work.partial >= 0) {
-    const int64_t row =
-        PartialRow(args, block.work.partial + chunk - block.work.chunk_begin, block.kv_head, r);
-    piece.StorePartial(args.schedule.partial_data + row * kDim, PartialScalars(args) + row, c);
+  const SplitKvWork& work = block.work;
+  if (work.partial >= 0 && args.schedule.grain == SplitKvGrain::kChunks) {
+    row.StorePartial(args, piece, int64_t{work.partial} + chunk - work.chunk_begin, block.kv_head);
+    return;
+  }
+  row.span.Join(piece);
+  if ((chunk + 1) % kSpan != 0 && chunk + 1 < block.chunk_end) {
+    return;
+  }
+  if (work.partial >= 0) {
+    row.StorePartial(args, row.span,
+                     int64_t{work.partial} + chunk / kSpan - work.chunk_begin / kSpan,
+                     block.kv_head);
   } else {
-    total.Join(piece);
+    row.JoinSpan(shared.Total(row.r));
   }
+  row.span.Clear();
 }
 
 template <typename T, int kDim>
@@ -200,8 +259,9 @@ __device__ void AttendBlock(const SplitKvArgs& args, const SplitKvShared<kDim>& 
   cudaGridDependencySynchronize();  // from here on what the kernel before wrote is read
   ring.Fill(attention, shared.Rows(warp, parity), tiles);
   attention.LoadQuery(block);
-  RowResult<T, kDim> total;
-  total.Clear();
+  RowState<T, kDim> row;
+  row.span.Clear();
+  row.span.StoreSums(shared.Total(row.r), row.c);
   for (int32_t chunk = block.chunk_begin; chunk < block.chunk_end; ++chunk, parity ^= 1) {
     WarpTiles<kDim> next_tiles = WarpTiles<kDim>::Of(block, chunk + 1, warp);
     places.Load(problem, block, next_tiles);
@@ -238,17 +298,16 @@ __device__ void AttendBlock(const SplitKvArgs& args, const SplitKvShared<kDim>& 
       shared.PieceStage(warp) = stage;
     }
     __syncthreads();
-    FoldWarps(args, shared, block, chunk, total);
+    FoldWarps(args, shared, block, chunk, row);
     __syncthreads();
     ring.done += has_tiles ? 1 : 0;
     ring.Fill(attention, next_rows, next_tiles);
     tiles = next_tiles;
     tile = next_first;
   }
-  const int r = static_cast<int>(threadIdx.x / 8);
-  if (block.work.partial < 0 && r < block.valid_rows()) {
-    total.StoreOut(problem, PlaceOf(problem, block.work, block.kv_head, r),
-                   static_cast<int>(threadIdx.x % 8));
+  if (block.work.partial < 0 && row.r < block.valid_rows()) {
+    row.Total(shared.Total(row.r))
+        .StoreOut(problem, PlaceOf(problem, block.work, block.kv_head, row.r), row.c);
   }
 }
 

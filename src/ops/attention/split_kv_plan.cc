@@ -61,14 +61,44 @@ struct Cut {
   }
 };
 
+// How tiles are cut whose pieces have up to `size` chunks.
+SplitKvGrain GrainOf(int32_t size) {
+  return size % kSpan == 0 ? SplitKvGrain::kSpans : SplitKvGrain::kChunks;
+}
+
+// Pieces of a tile of `chunks` chunks, of up to `size` each and as even as their results allow.
+class Pieces {
+ public:
+  Pieces(int32_t chunks, int32_t size, SplitKvGrain grain)
+      : chunks_(chunks),
+        unit_(grain == SplitKvGrain::kSpans ? kSpan : 1),
+        units_(CeilDiv(chunks, unit_)),
+        count_(CeilDiv(units_, size / unit_)) {}
+
+  int32_t count() const { return count_; }
+  int32_t longest() const {
+    return std::min(CeilDiv(units_, std::max(count_, 1)) * unit_, chunks_);
+  }
+  // The first chunk of piece i, or the end of the last.
+  int32_t BeginOf(int32_t i) const {
+    return std::min(static_cast<int32_t>(int64_t{units_} * i / count_) * unit_, chunks_);
+  }
+
+ private:
+  int32_t chunks_;
+  int32_t unit_;
+  int32_t units_;
+  int32_t count_;
+};
+
 Cut CutOf(const SplitKvShape& shape, int32_t size) {
   Cut cut;
   ForEachTile(shape, [&](const SplitKvWork& tile) {
-    const int64_t pieces = std::max(CeilDiv(tile.chunk_end, size), 1);
-    cut.pieces += pieces;
+    const Pieces pieces(tile.chunk_end, size, GrainOf(size));
+    cut.pieces += std::max(pieces.count(), 1);
     cut.chunks += tile.chunk_end;
-    cut.longest = std::max<int64_t>(cut.longest, CeilDiv(tile.chunk_end, pieces));
-    cut.partials += pieces > 1 ? tile.chunk_end : 0;
+    cut.longest = std::max<int64_t>(cut.longest, pieces.longest());
+    cut.partials += pieces.count() > 1 ? ResultsOf(GrainOf(size), tile.chunk_end) : 0;
   });
   return cut;
 }
@@ -80,7 +110,7 @@ int32_t ChunksOfPiece(const SplitKvShape& shape) {
   }
   int32_t best = 1;
   double least = std::numeric_limits<double>::infinity();
-  for (int32_t size = 1;; size += std::max(size / 8, 1)) {
+  for (int32_t size = 1;; size += size < kSpan ? 1 : std::max(size / kSpan / 8, 1) * kSpan) {
     const Cut cut = CutOf(shape, size);
     if (cut.partials <= kMaxPartials && cut.Cost(shape) < least) {
       least = cut.Cost(shape);
@@ -103,14 +133,14 @@ bool IsByParts(const SplitKvShape& shape) {
          parts * shape.kv_heads <= shape.resident_parts;
 }
 
-// Adds the pieces of `tile`, of up to `size` chunks with `results` partial results each.
-void AddPieces(const SplitKvWork& tile, int32_t size, int32_t results, SplitKvPlan& plan) {
-  const int32_t pieces = CeilDiv(tile.chunk_end, size);
-  for (int32_t piece = 0; piece < pieces; ++piece) {
+// Adds the pieces of `tile`, which is cut.
+void AddPieces(const SplitKvWork& tile, int32_t size, SplitKvPlan& plan) {
+  const Pieces pieces(tile.chunk_end, size, plan.grain);
+  for (int32_t piece = 0; piece < pieces.count(); ++piece) {
     SplitKvWork work = tile;
-    work.chunk_begin = static_cast<int32_t>(int64_t{tile.chunk_end} * piece / pieces);
-    work.chunk_end = static_cast<int32_t>(int64_t{tile.chunk_end} * (piece + 1) / pieces);
-    work.partial = tile.partial + work.chunk_begin * results;
+    work.chunk_begin = pieces.BeginOf(piece);
+    work.chunk_end = pieces.BeginOf(piece + 1);
+    work.partial = tile.partial + ResultsOf(plan.grain, work.chunk_begin);
     plan.work.push_back(work);
   }
 }
@@ -119,21 +149,22 @@ void AddPieces(const SplitKvWork& tile, int32_t size, int32_t results, SplitKvPl
 
 SplitKvPlan PlanSplitKv(const SplitKvShape& shape) {
   SplitKvPlan plan;
-  plan.by_parts = IsByParts(shape);
-  const int32_t size = plan.by_parts ? 1 : ChunksOfPiece(shape);
-  const int32_t results = plan.by_parts ? kParts : 1;  // of a chunk
+  const bool by_parts = IsByParts(shape);
+  const int32_t size = by_parts ? 1 : ChunksOfPiece(shape);
+  plan.grain = by_parts ? SplitKvGrain::kParts : GrainOf(size);
   ForEachTile(shape, [&](SplitKvWork tile) {
     plan.tile_rows =
         std::max(plan.tile_rows, std::min(kTileRows, RowsOf(shape, tile.sequence) * shape.group));
-    if (!plan.by_parts && tile.chunk_end <= size) {
+    if (!by_parts && tile.chunk_end <= size) {
       plan.work.push_back(tile);
       return;
     }
+    const int32_t results = ResultsOf(plan.grain, tile.chunk_end);
     tile.partial = plan.partials;
     plan.merges.push_back(tile);
-    plan.partials += tile.chunk_end * results;
-    plan.tile_partials = std::max(plan.tile_partials, tile.chunk_end * results);
-    AddPieces(tile, size, results, plan);
+    plan.partials += results;
+    plan.tile_partials = std::max(plan.tile_partials, results);
+    AddPieces(tile, size, plan);
   });
   // Long pieces first: no multiprocessor starts one when the others end.
   std::ranges::sort(plan.work, std::less(), [](const SplitKvWork& work) {

@@ -10,7 +10,19 @@ namespace quire::ops::attention {
 
 inline constexpr int kChunk = 256;    // keys
 inline constexpr int kParts = 4;      // of a chunk, each the work of one warp
+inline constexpr int kSpan = 4;       // chunks
 inline constexpr int kTileRows = 16;  // the rows of one tensor core instruction
+
+// What has a partial result of its own. Results are folded in a fixed tree: parts into chunks,
+// chunks into spans, spans into rows.
+enum class SplitKvGrain : uint8_t { kSpans, kChunks, kParts };
+
+// The results of the first `chunks` chunks of a tile.
+constexpr int32_t ResultsOf(SplitKvGrain grain, int32_t chunks) {
+  return grain == SplitKvGrain::kSpans    ? (chunks + kSpan - 1) / kSpan
+         : grain == SplitKvGrain::kChunks ? chunks
+                                          : chunks * kParts;
+}
 
 // The chunks [chunk_begin, chunk_end) of a tile, for each kv head. Without rows: no work.
 struct alignas(16) SplitKvWork {
@@ -18,8 +30,8 @@ struct alignas(16) SplitKvWork {
   int32_t tile = 0;  // of the sequence
   int32_t chunk_begin = 0;
   int32_t chunk_end = 0;
-  // Where the partial result of chunk_begin goes, those of later chunks after it; -1: these are all
-  // chunks of the tile, and the output is written. A plan by parts has kParts results of a chunk.
+  // Where the first partial result goes, later ones after it; -1: these are all chunks of the tile,
+  // and the output is written. Pieces of a tile that is cut begin where a result does.
   int32_t partial = -1;
   // Of the sequence:
   int32_t first_row = 0;
@@ -31,10 +43,10 @@ struct alignas(16) SplitKvWork {
 struct SplitKvPlan {
   std::vector<SplitKvWork> work;
   std::vector<SplitKvWork> merges;  // tiles that are cut into several pieces, all their chunks
-  bool by_parts = false;            // each part of each chunk is a piece, and `work` has chunks
-  int32_t partials = 0;             // results of single chunks, or parts, between the two
-  int32_t tile_partials = 0;        // of the longest tile
-  int32_t tile_rows = 0;            // rows of the fullest tile
+  SplitKvGrain grain = SplitKvGrain::kChunks;  // kParts: each part is a piece; `work` has chunks
+  int32_t partials = 0;                        // results between the two
+  int32_t tile_partials = 0;                   // of the longest tile
+  int32_t tile_rows = 0;                       // rows of the fullest tile
 };
 
 // What a plan is made for: the sequences [begin, end) of a step.
@@ -53,7 +65,7 @@ struct SplitKvShape {
 inline constexpr int32_t kPartPieces = -1;  // SplitKvShape::piece: parts of chunks
 
 // At most so many partial results are kept; beyond it longer tiles stay whole.
-inline constexpr int64_t kMaxPartials = 4096;
+inline constexpr int64_t kMaxPartials = 2048;
 
 // Cuts long tiles so that all of the device has work. O(pieces of work).
 SplitKvPlan PlanSplitKv(const SplitKvShape& shape);

@@ -53,22 +53,23 @@ void ExpectComplete(const Step& step) {
   const SplitKvPlan plan = step.Plan();
   std::map<std::pair<int32_t, int32_t>, std::vector<int>> done;
   std::vector<int> places(static_cast<size_t>(plan.partials));
-  const int32_t results = plan.by_parts ? kParts : 1;
   for (const SplitKvWork& work : plan.work) {
     const auto sequence = static_cast<size_t>(work.sequence);
     EXPECT_EQ(work.first_row, step.query_start[sequence]);
     EXPECT_EQ(work.rows, step.query_start[sequence + 1] - step.query_start[sequence]);
     EXPECT_EQ(work.keys, step.kv_length[sequence]);
-    EXPECT_TRUE(!plan.by_parts || work.chunk_end == work.chunk_begin + 1);
+    EXPECT_TRUE(plan.grain != SplitKvGrain::kParts || work.chunk_end == work.chunk_begin + 1);
+    EXPECT_TRUE(plan.grain != SplitKvGrain::kSpans || work.chunk_begin % kSpan == 0);
     std::vector<int>& chunks = done[{work.sequence, work.tile}];
     chunks.resize(static_cast<size_t>(ChunksOf(step, work.sequence, work.tile)));
     ASSERT_LE(work.chunk_end, static_cast<int32_t>(chunks.size()));
     for (int32_t chunk = work.chunk_begin; chunk < work.chunk_end; ++chunk) {
       ++chunks[static_cast<size_t>(chunk)];
-      for (int32_t i = 0; work.partial >= 0 && i < results; ++i) {
-        const int32_t place = work.partial + (chunk - work.chunk_begin) * results + i;
-        ++places.at(static_cast<size_t>(place));
-      }
+    }
+    const int32_t results =
+        ResultsOf(plan.grain, work.chunk_end) - ResultsOf(plan.grain, work.chunk_begin);
+    for (int32_t i = 0; work.partial >= 0 && i < results; ++i) {
+      ++places.at(static_cast<size_t>(work.partial + i));
     }
     if (work.partial < 0) {
       EXPECT_EQ(work.chunk_begin, 0);
@@ -94,10 +95,10 @@ TEST(SplitKvPlan, OneLongSequenceIsCutForAllMultiprocessors) {
   const SplitKvPlan plan = step.Plan();
   EXPECT_EQ(plan.work.size(), 32u);  // x 8 kv heads: one round of 264 blocks
   ASSERT_EQ(plan.merges.size(), 1u);
-  EXPECT_FALSE(plan.by_parts);
+  EXPECT_EQ(plan.grain, SplitKvGrain::kSpans);
   EXPECT_EQ(plan.merges[0].chunk_end, 256);
-  EXPECT_EQ(plan.partials, 256);
-  EXPECT_EQ(plan.tile_partials, 256);
+  EXPECT_EQ(plan.partials, 64);
+  EXPECT_EQ(plan.tile_partials, 64);
   EXPECT_EQ(plan.tile_rows, 4);
   ExpectComplete(step);
 }
@@ -106,14 +107,14 @@ TEST(SplitKvPlan, AShortSequenceIsCutIntoParts) {
   Step step;
   step.Add(1, 1088);
   const SplitKvPlan plan = step.Plan();
-  EXPECT_TRUE(plan.by_parts);
+  EXPECT_EQ(plan.grain, SplitKvGrain::kParts);
   EXPECT_EQ(plan.work.size(), 5u);
   ASSERT_EQ(plan.merges.size(), 1u);
   EXPECT_EQ(plan.partials, 20);
   EXPECT_EQ(plan.tile_partials, 20);
   ExpectComplete(step);
   step.resident_parts = 159;
-  EXPECT_FALSE(step.Plan().by_parts);
+  EXPECT_EQ(step.Plan().grain, SplitKvGrain::kChunks);
   ExpectComplete(step);
 }
 
@@ -123,7 +124,6 @@ TEST(SplitKvPlan, AChunkStaysWhole) {
   step.Add(1, 256);
   step.Add(1, 1);
   const SplitKvPlan plan = step.Plan();
-  EXPECT_FALSE(plan.by_parts);
   EXPECT_EQ(plan.work.size(), 2u);
   EXPECT_TRUE(plan.merges.empty());
 }
@@ -163,6 +163,21 @@ TEST(SplitKvPlan, NoKeysAndNoRows) {
   EXPECT_EQ(plan.work.size(), 2u);
   ExpectComplete(step);
   EXPECT_TRUE(Step().Plan().work.empty());
+}
+
+TEST(SplitKvPlan, PiecesOfSpansBeginAtSpans) {
+  Step step;
+  step.Add(1, 11 * kChunk);
+  step.Add(1, 3 * kChunk);
+  for (const int32_t piece : {1, 2, 3, 4, 5, 8, 1000, kPartPieces}) {
+    step.piece = piece;
+    ExpectComplete(step);
+  }
+  step.piece = 4;
+  const SplitKvPlan plan = step.Plan();
+  ASSERT_EQ(plan.work.size(), 4u);
+  EXPECT_EQ(plan.work[3].chunk_end - plan.work[3].chunk_begin, 3);
+  EXPECT_EQ(plan.partials, 3);
 }
 
 TEST(SplitKvPlan, SomeOfTheSequences) {
