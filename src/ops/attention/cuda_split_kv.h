@@ -14,6 +14,7 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <string_view>
 
@@ -44,7 +45,7 @@ struct SplitKvSchedule {
 inline constexpr int32_t kResidentBlocks = 2;
 // And blocks that take parts.
 constexpr int32_t ResidentParts(int32_t head_dim) {
-  return 896 / head_dim;
+  return std::min(768 / head_dim, 8);
 }
 
 inline constexpr int32_t kMaxMergeWarps = 8;

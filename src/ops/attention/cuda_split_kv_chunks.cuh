@@ -152,7 +152,7 @@ struct TileRing {
   __device__ int Stage(uint32_t tile) const { return static_cast<int>(tile % Sizes::kStages); }
 
   // Asks for tiles until the ring is full or there are none.
-  __device__ void Fill(const WarpAttention<T, kDim>& attention, const int32_t* rows,
+  __device__ void Fill(const WarpAttention<T, kDim, kDim>& attention, const int32_t* rows,
                        WarpTiles<kDim>& tiles) {
     while (asked - done < Sizes::kStages && tiles.next < tiles.end) {
       attention.Fetch(rows, tiles.next++, Stage(asked++));
@@ -247,7 +247,7 @@ __device__ void AttendBlock(const SplitKvArgs& args, const SplitKvShared<kDim>& 
                             const BlockWork& block) {
   const Problem& problem = args.problem;
   const int warp = static_cast<int>(threadIdx.x / 32);
-  WarpAttention<T, kDim> attention = {problem, SharedAddress(shared.Stages(warp))};
+  WarpAttention<T, kDim, kDim> attention = {problem, SharedAddress(shared.Stages(warp)), 0};
   TileRing<T, kDim> ring;
   int parity = 0;
   WarpTiles<kDim> tiles = WarpTiles<kDim>::Of(block, block.chunk_begin, warp);
@@ -274,8 +274,8 @@ __device__ void AttendBlock(const SplitKvArgs& args, const SplitKvShared<kDim>& 
       ring.Wait();
       const int stage = ring.Stage(ring.done);
       float score[2][4] = {};
-      attention.ScoreStage(stage, score);
-      attention.JoinStage(tiles.first_key + tile * WarpTiles<kDim>::kStride, stage, score);
+      attention.ScoreStage(tiles.first_key + tile * WarpTiles<kDim>::kStride, stage, score);
+      attention.JoinStage(stage, attention.MaxOf(score), score);
       __syncwarp();
       if (tile == first) {
         places.Store(problem, next_tiles, block.kv_head, next_rows);
@@ -292,8 +292,10 @@ __device__ void AttendBlock(const SplitKvArgs& args, const SplitKvShared<kDim>& 
       __syncwarp();
     }
     const int stage = ring.Stage(ring.done);
-    attention.Leave(shared.Piece(warp, stage), PieceOffset<kDim>, shared.Scalars(warp),
-                    block.valid_rows(), has_tiles);
+    attention.LeaveScalars(shared.Scalars(warp), block.valid_rows());
+    if (has_tiles) {  // else there is no stage for the sums, nor are there any
+      attention.LeaveSums(shared.Piece(warp, stage), PieceOffset<kDim>, block.valid_rows());
+    }
     if (threadIdx.x % 32 == 0) {
       shared.PieceStage(warp) = stage;
     }

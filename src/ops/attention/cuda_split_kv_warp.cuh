@@ -42,6 +42,25 @@ struct WarpTiles {
   }
 };
 
+// The page of a key, or the first key of a sequence without pages; -1: a key that nobody sees.
+__device__ inline int32_t PageOf(const Problem& problem, const BlockWork& block, int32_t key) {
+  if (key < block.tile.seen.begin || key >= block.tile.seen.end) {
+    return -1;
+  }
+  const int shift = __ffs(problem.page_size) - 1;
+  return problem.paged()
+             ? problem.page_table[int64_t{block.work.sequence} * problem.max_pages + (key >> shift)]
+             : problem.key_start[block.work.sequence];
+}
+
+// Where a key is, in units of 16 bytes; -1: a key that nobody sees.
+__device__ inline int32_t RowAt(const Problem& problem, int32_t page, int kv_head, int32_t key) {
+  const PageStrides& strides = problem.key.strides;
+  const int64_t at = problem.paged() ? strides.Offset(page, kv_head, key & (problem.page_size - 1))
+                                     : strides.Offset(0, kv_head, int64_t{page} + key);
+  return page < 0 ? -1 : static_cast<int32_t>(at / 8);
+}
+
 // Where the keys of a warp's tiles are: looked up while the chunk before is computed.
 template <int kDim>
 struct RowPlaces {
@@ -56,47 +75,33 @@ struct RowPlaces {
 
   __device__ void Load(const Problem& problem, const BlockWork& block,
                        const WarpTiles<kDim>& tiles) {
-    const int shift = __ffs(problem.page_size) - 1;
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
-      const int32_t key = KeyOf(tiles, i);
-      page[i] = -1;
-      if (key >= block.tile.seen.begin && key < block.tile.seen.end) {
-        page[i] =
-            problem.paged()
-                ? problem
-                      .page_table[int64_t{block.work.sequence} * problem.max_pages + (key >> shift)]
-                : problem.key_start[block.work.sequence];
-      }
+      page[i] = PageOf(problem, block, KeyOf(tiles, i));
     }
   }
 
-  // In units of 16 bytes; -1: a key that nobody sees.
   __device__ void Store(const Problem& problem, const WarpTiles<kDim>& tiles, int kv_head,
                         int32_t* rows) const {
-    const PageStrides& strides = problem.key.strides;
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
-      const int32_t key = KeyOf(tiles, i);
-      const int64_t at = problem.paged()
-                             ? strides.Offset(page[i], kv_head, key & (problem.page_size - 1))
-                             : strides.Offset(0, kv_head, int64_t{page[i]} + key);
-      rows[threadIdx.x % 32 + 32 * i] = page[i] < 0 ? -1 : static_cast<int32_t>(at / 8);
+      rows[threadIdx.x % 32 + 32 * i] = RowAt(problem, page[i], kv_head, KeyOf(tiles, i));
     }
   }
 };
 
-// One warp's share of a chunk.
-template <typename T, int kDim>
+// One warp's share of a part: its scores, and kColumns columns of its weighted sums.
+template <typename T, int kDim, int kColumns>
 struct WarpAttention {
   using Sizes = WarpSizes<kDim>;
   static constexpr int kSegments = kDim / 8;  // of 16 bytes, of a row of keys
 
   const Problem& problem;
-  uint32_t stages;  // shared memory of this warp
-  Span span[2];     // of the two rows whose scores this lane has
+  uint32_t stages;  // in shared memory
+  int first_column;
+  Span span[2];  // of the two rows whose scores this lane has
   uint32_t query[kDim / 16][4];
-  float acc[kDim / 8][4];
+  float acc[kColumns / 8][4];
   float max[2];
   float sum[2];
 
@@ -121,7 +126,7 @@ struct WarpAttention {
 
   __device__ void Start() {
 #pragma unroll
-    for (int n = 0; n < kDim / 8; ++n) {
+    for (int n = 0; n < kColumns / 8; ++n) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         acc[n][i] = 0.0f;
@@ -177,17 +182,26 @@ struct WarpAttention {
     }
   }
 
+  // The largest masked score of each of the two rows.
+  __device__ static float2 MaxOf(const float (&score)[2][4]) {
+    float most[2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      most[half] = fmaxf(fmaxf(score[0][2 * half], score[0][2 * half + 1]),
+                         fmaxf(score[1][2 * half], score[1][2 * half + 1]));
+      most[half] = fmaxf(most[half], __shfl_xor_sync(0xffffffff, most[half], 1));
+      most[half] = fmaxf(most[half], __shfl_xor_sync(0xffffffff, most[half], 2));
+    }
+    return {most[0], most[1]};
+  }
+
   // Exponentials of the scores; what was there is rescaled where the maximum grows.
-  __device__ void Exponentials(float (&score)[2][4]) {
+  __device__ void Exponentials(float2 max_of, float (&score)[2][4]) {
     float kept[2];
     bool grows = false;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      float most = fmaxf(fmaxf(score[0][2 * half], score[0][2 * half + 1]),
-                         fmaxf(score[1][2 * half], score[1][2 * half + 1]));
-      most = fmaxf(most, __shfl_xor_sync(0xffffffff, most, 1));
-      most = fmaxf(most, __shfl_xor_sync(0xffffffff, most, 2));
-      most = fmaxf(most, max[half]);
+      const float most = fmaxf(half == 0 ? max_of.x : max_of.y, max[half]);
       const float base = BaseOf(most);
       kept[half] = Exp2(max[half] - base);
       grows = grows || most != max[half];
@@ -204,7 +218,7 @@ struct WarpAttention {
     }
     if (__any_sync(0xffffffff, grows)) {
 #pragma unroll
-      for (int n = 0; n < kDim / 8; ++n) {
+      for (int n = 0; n < kColumns / 8; ++n) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           acc[n][i] *= kept[i / 2];
@@ -219,51 +233,57 @@ struct WarpAttention {
                            Pack<T>(weight[1][0], weight[1][1]),
                            Pack<T>(weight[1][2], weight[1][3])};
 #pragma unroll
-    for (int n = 0; n < kDim / 16; ++n) {
+    for (int n = 0; n < kColumns / 16; ++n) {
       uint32_t b[4];
-      LoadMatricesTransposed(b, values + Swizzled<kSegments>(lane % 16, 2 * n + lane / 16));
+      LoadMatricesTransposed(
+          b, values + Swizzled<kSegments>(lane % 16, first_column / 8 + 2 * n + lane / 16));
       Multiply<T>(acc[2 * n], a, b[0], b[1]);
       Multiply<T>(acc[2 * n + 1], a, b[2], b[3]);
     }
   }
 
-  // Scores of the tile of keys in a stage.
-  __device__ void ScoreStage(int stage, float (&score)[2][4]) const {
+  // Masked scores of the tile of keys in a stage, which start at `first_key`.
+  __device__ void ScoreStage(int32_t first_key, int stage, float (&score)[2][4]) const {
     Scores(stages + stage * Sizes::kStageBytes, score);
+    Mask(first_key, score);
   }
 
-  // Joins that tile, whose keys start at `first_key`.
-  __device__ void JoinStage(int32_t first_key, int stage, float (&score)[2][4]) {
-    Mask(first_key, score);
-    Exponentials(score);
+  // Joins that tile.
+  __device__ void JoinStage(int stage, float2 max_of, float (&score)[2][4]) {
+    Exponentials(max_of, score);
     AddValues(stages + stage * Sizes::kStageBytes + Sizes::kTileBytes, score);
   }
 
-  // Leaves this warp's result, element d of row r at piece[offset_of(r, d)]. Without a tile there
-  // are no weighted sums.
-  template <typename OffsetOf>
-  __device__ void Leave(float* piece, const OffsetOf& offset_of, float2* scalars, int valid_rows,
-                        bool has_tiles) const {
+  // Leaves the maxima and sums of the rows.
+  __device__ void LeaveScalars(float2* scalars, int valid_rows) const {
     const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int r = lane / 4 + 8 * half;
-      if (8 * half >= valid_rows) {
-        continue;
-      }
       float total = sum[half];
       total += __shfl_xor_sync(0xffffffff, total, 1);
       total += __shfl_xor_sync(0xffffffff, total, 2);
       if (r < valid_rows && lane % 4 == 0) {
         scalars[r] = {max[half], total};
       }
-      if (r >= valid_rows || !has_tiles) {
+    }
+  }
+
+  // Leaves the weighted sums, element d of row r at piece[offset_of(r, d)].
+  template <typename OffsetOf>
+  __device__ void LeaveSums(float* piece, const OffsetOf& offset_of, int valid_rows) const {
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int r = lane / 4 + 8 * half;
+      if (r >= valid_rows) {
         continue;
       }
 #pragma unroll
-      for (int n = 0; n < kDim / 8; ++n) {
-        *reinterpret_cast<float2*>(piece + offset_of(r, 8 * n + lane % 4 * 2)) = {
-            acc[n][2 * half], acc[n][2 * half + 1]};
+      for (int n = 0; n < kColumns / 8; ++n) {
+        const int d = first_column + 8 * n + lane % 4 * 2;
+        *reinterpret_cast<float2*>(piece + offset_of(r, d)) = {acc[n][2 * half],
+                                                               acc[n][2 * half + 1]};
       }
     }
   }
