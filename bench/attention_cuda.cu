@@ -431,6 +431,8 @@ class Planned {
     schedule_.merge_count = static_cast<int32_t>(plan_.merges.size());
     schedule_.tile_rows = plan_.tile_rows;
     schedule_.partials = plan_.partials;
+    schedule_.grain = plan_.grain;
+    schedule_.merge_warps = MergeWarps(plan_.tile_partials);
     schedule_.partial_data = partials_.data();
   }
   const SplitKvSchedule& schedule() const { return schedule_; }
@@ -441,7 +443,8 @@ class Planned {
     const std::vector<int32_t> starts = memory.Starts(shape.rows);
     const std::vector<int32_t> lengths(static_cast<size_t>(shape.sequences), shape.keys);
     return PlanSplitKv({starts, lengths, 0, shape.sequences, shape.q_heads / shape.kv_heads,
-                        shape.kv_heads, bench.multiprocessors * kResidentBlocks, piece});
+                        shape.kv_heads, bench.multiprocessors * kResidentBlocks,
+                        bench.multiprocessors * ResidentParts(shape.key_dim), piece});
   }
 
   SplitKvPlan plan_;
@@ -483,10 +486,11 @@ void Check(Bench& bench, const std::string& name, const Shape& shape, int page_s
   const std::vector<float> general = run([&] { return RunGeneral(problem, bench.timer.stream()); });
   std::vector<float> first;
   double error = 0;
-  for (const int piece : {0, 1, 3, 1000, -1}) {
-    const Planned planned(bench, shape, memory, std::max(piece, 0));
+  constexpr int kUniform = -2;
+  for (const int piece : {0, 1, 3, 4, 1000, kPartPieces, kUniform}) {
+    const Planned planned(bench, shape, memory, piece == kUniform ? 0 : piece);
     SplitKvSchedule schedule = planned.schedule();
-    if (piece < 0) {
+    if (piece == kUniform) {
       schedule = UniformSchedule(problem, shape.rows, shape.keys);
     }
     const DeviceArray<float> partials(static_cast<size_t>(
@@ -567,8 +571,9 @@ std::string NameOf(const Shape& shape, int page_size, PageOrder order) {
 }
 
 void Decode(Bench& bench) {
-  for (const Shape& shape : {Shape{128, 1, 4096}, Shape{64, 1, 2048}, Shape{16, 1, 4096},
-                             Shape{1, 1, 65536}, Shape{1, 1, 8192}}) {
+  for (const Shape& shape :
+       {Shape{1, 1, 1088}, Shape{8, 1, 1088}, Shape{128, 1, 4096}, Shape{64, 1, 2048},
+        Shape{16, 1, 4096}, Shape{1, 1, 65536}, Shape{1, 1, 8192}}) {
     for (const int page_size : {1, 16, 64}) {
       Memory memory(shape, page_size, PageOrder::kNhd);
       const std::string name = "decode " + NameOf(shape, page_size, PageOrder::kNhd);
