@@ -113,7 +113,7 @@ TEST(SplitKvPlan, AShortSequenceIsCutIntoParts) {
   EXPECT_EQ(plan.partials, 20);
   EXPECT_EQ(plan.tile_partials, 20);
   ExpectComplete(step);
-  step.resident_parts = 159;
+  step.resident_parts = 79;
   EXPECT_EQ(step.Plan().grain, SplitKvGrain::kChunks);
   ExpectComplete(step);
 }
