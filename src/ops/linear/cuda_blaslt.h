@@ -11,39 +11,20 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <vector>
 
 #include "base/choice_file.h"
 #include "base/status.h"
+#include "ops/linear/cuda_blaslt_operation.h"
 #include "ops/linear/cuda_matmul.h"
 #include "platform/cuda/cuda_device.h"
 
 namespace quire::ops::linear {
 
-// The functions of the library that are used.
-struct BlasLtFunctions {
-  decltype(&cublasLtCreate) create;
-  decltype(&cublasLtDestroy) destroy;
-  decltype(&cublasLtGetStatusName) status_name;
-  decltype(&cublasLtGetVersion) version;
-  decltype(&cublasLtMatmul) matmul;
-  decltype(&cublasLtMatmulAlgoCheck) check_algorithm;
-  decltype(&cublasLtMatmulAlgoGetHeuristic) get_heuristic;
-  decltype(&cublasLtMatmulDescCreate) create_operation;
-  decltype(&cublasLtMatmulDescDestroy) destroy_operation;
-  decltype(&cublasLtMatmulDescSetAttribute) set_operation;
-  decltype(&cublasLtMatrixLayoutCreate) create_layout;
-  decltype(&cublasLtMatrixLayoutDestroy) destroy_layout;
-  decltype(&cublasLtMatmulPreferenceCreate) create_preference;
-  decltype(&cublasLtMatmulPreferenceDestroy) destroy_preference;
-  decltype(&cublasLtMatmulPreferenceSetAttribute) set_preference;
-};
-
 // Products that run by the same algorithm.
 struct MatmulKind {
   DType in;
   DType out;
-  int64_t bucket;  // of m: the power of two above
+  int64_t bucket;  // RowBucket() of m
   int64_t n;
   int64_t k;
   int64_t x_stride;
@@ -63,15 +44,14 @@ class BlasLt {
 
   // Opens it for `device`, the calling thread's, whose cache folder keeps the choices. Errors:
   // unavailable (no libcublasLt.so.13, or one that lacks a function).
-  static Result<std::unique_ptr<BlasLt>> Open(const CudaDevice& device);
+  static Result<std::unique_ptr<BlasLt>> Open(CudaDevice& device);
   ~BlasLt();
   BlasLt(const BlasLt&) = delete;
   BlasLt& operator=(const BlasLt&) = delete;
 
-  // Enqueues `matmul`. The first of its kind (types, extents, the power of two above m), unless a
-  // process before this one did so, measures the algorithms that the library proposes, which waits
-  // for the device; while the stream is being captured the first proposal is taken instead, and
-  // measured later. An algorithm may cut K in a
+  // Enqueues `matmul`. The first of its kind, unless a process before this one did so, measures the
+  // library's algorithms, which waits for the device and allocates on it; while the stream is being
+  // captured the first proposal is taken instead, and measured later. An algorithm may cut K in a
   // way that depends on m, so that the bits of a row may depend on how many rows there are; not so
   // with matmul.chain, for which an algorithm is taken only if it was seen to give the bits of
   // RunChain(), and else that.
@@ -79,24 +59,24 @@ class BlasLt {
 
  private:
   using Choice = std::optional<cublasLtMatmulAlgo_t>;  // none: RunChain()
-  class Operation;
 
-  BlasLt(void* library, const BlasLtFunctions& functions) : library_(library), lt_(functions) {}
+  BlasLt(CudaDevice& device, void* library, const BlasLtLibrary& lt)
+      : device_(device), library_(library), lt_(lt) {}
 
   Status StatusOf(cublasStatus_t status, const char* call) const;
   // The choice that a process before this one made, if the library still takes it.
-  std::optional<Choice> Stored(const Operation& operation, const MatmulKind& kind) const;
-  Status Run(const Operation& operation, const Matmul& matmul, const Choice& choice,
+  std::optional<Choice> Stored(const BlasLtOperation& operation, const MatmulKind& kind) const;
+  // The library's own, without measuring; RunChain() for a chain. None if it has none.
+  static Choice FirstProposal(const BlasLtOperation& operation, const Matmul& matmul);
+  // The fastest, which is put into file_; where memory lacks for measuring, FirstProposal().
+  Choice Measured(const BlasLtOperation& operation, const Matmul& matmul, void* workspace,
+                  cudaStream_t stream);
+  Status Run(const BlasLtOperation& operation, const Matmul& matmul, const Choice& choice,
              void* workspace, cudaStream_t stream) const;
-  // `best` becomes the candidate that takes the least time, of those that do what is asked; without
-  // one it stays. Waits for the device.
-  Status TakeFastest(const Operation& operation, const Matmul& matmul,
-                     const std::vector<cublasLtMatmulHeuristicResult_t>& candidates,
-                     void* workspace, cudaStream_t stream, Choice& best) const;
 
+  CudaDevice& device_;
   void* library_;
-  BlasLtFunctions lt_;
-  cublasLtHandle_t handle_ = nullptr;
+  BlasLtLibrary lt_;
   std::mutex mutex_;
   std::map<MatmulKind, Choice> chosen_;  // guarded by mutex_
   // Guarded by mutex_. Of a chain it has only what was seen to be one.
