@@ -11,7 +11,7 @@ namespace {
 constexpr size_t kVaried = 3;
 constexpr size_t kFinalists = 6;
 constexpr int kTurns = 3;
-constexpr int64_t kChainRows = 128;
+constexpr int64_t kChainRows = 128;  // for fewer, algorithms that do not cut K are rare
 constexpr uint16_t kClusterShapes[] = {CUBLASLT_CLUSTER_SHAPE_1x1x1, CUBLASLT_CLUSTER_SHAPE_2x1x1,
                                        CUBLASLT_CLUSTER_SHAPE_4x1x1, CUBLASLT_CLUSTER_SHAPE_1x2x1,
                                        CUBLASLT_CLUSTER_SHAPE_2x2x1, CUBLASLT_CLUSTER_SHAPE_4x2x1,
@@ -33,14 +33,14 @@ AlgorithmSearch::AlgorithmSearch(const BlasLtLibrary& lt, MatmulTrial& trial, bo
 std::optional<cublasLtMatmulAlgo_t> AlgorithmSearch::Fastest(bool thorough,
                                                              const std::function<bool()>& accepts) {
   const int64_t m = trial_.matmul().m;
-  TryProposals(m, workspace_bytes_);
-  TryProposals(m, 0);
-  if (whole_k_ && m < kChainRows) {  // most proposals for few rows cut K
-    TryProposals(kChainRows, workspace_bytes_);
+  TryProposals(m, whole_k_);
+  TryProposals(m, true);
+  if (whole_k_ && m < kChainRows) {
+    TryProposals(kChainRows, true);
   }
   if (thorough) {
-    TryProposals(m / 2, workspace_bytes_);
-    TryProposals(2 * m, workspace_bytes_);
+    TryProposals(m / 2, true);
+    TryProposals(2 * m, true);
   }
   TimeAgain();  // the first may have found a device that had been idle, with slow clocks
   if (thorough) {
@@ -74,11 +74,11 @@ void AlgorithmSearch::Try(const cublasLtMatmulAlgo_t& algorithm) {
                      candidate);
 }
 
-void AlgorithmSearch::TryProposals(int64_t rows, size_t workspace_bytes) {
+void AlgorithmSearch::TryProposals(int64_t rows, bool whole_k) {
   Matmul matmul = trial_.matmul();
   matmul.m = rows;
   const BlasLtOperation operation(lt_, matmul);
-  for (const cublasLtMatmulAlgo_t& algorithm : operation.Proposals(workspace_bytes, whole_k_)) {
+  for (const cublasLtMatmulAlgo_t& algorithm : operation.Proposals(workspace_bytes_, whole_k)) {
     Try(algorithm);
   }
 }
