@@ -25,6 +25,10 @@ std::vector<KnownBackend> CudaAttentionBackends() {
                               FlashInferFa3Supports(problem).ok() ? PrefillKernels::kFlashInferFa3
                                                                   : PrefillKernels::kSplitKv);
        }},
+      {kHopperPrefillName, HopperPrefillSupports,
+       [](const AttentionProblem& problem) {
+         return MakeCudaPaged(kHopperPrefillName, problem, PrefillKernels::kHopper);
+       }},
       {kFlashInferFa3Name, FlashInferFa3Supports,
        [](const AttentionProblem& problem) {
          return MakeCudaPaged(kFlashInferFa3Name, problem, PrefillKernels::kFlashInferFa3);

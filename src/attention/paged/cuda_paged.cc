@@ -14,6 +14,7 @@
 #include "attention/write_layer.h"
 #include "ops/attention/cuda_flashinfer.h"
 #include "ops/attention/cuda_general.h"
+#include "ops/attention/cuda_hopper_prefill.h"
 #include "ops/attention/cuda_split_kv.h"
 #include "platform/cuda/cuda_device.h"
 
@@ -21,12 +22,14 @@ namespace quire {
 
 namespace {
 
+using ops::attention::HopperTile;
 using ops::attention::Problem;
 using ops::attention::SplitKvGrain;
 using ops::attention::SplitKvPlan;
 using ops::attention::SplitKvWork;
 using ops::attention::cuda::FlashInferMemory;
 using ops::attention::cuda::FlashInferPlan;
+using ops::attention::cuda::HopperPrefillSchedule;
 using ops::attention::cuda::SplitKvSchedule;
 
 // Rows of a sequence that still run through split keys: a token, or a draft to verify.
@@ -154,6 +157,10 @@ class CudaPaged final : public AttentionBackend {
       return ops::attention::cuda::RunFa3(problem, {.pages = problem.page_table}, fa3_plan_,
                                           fa3_memory_, stream);
     }
+    if (prefill_kernels_ == PrefillKernels::kHopper &&
+        ops::attention::cuda::WhyNotHopperPrefill(problem).empty()) {
+      return ops::attention::cuda::RunHopperPrefill(problem, hopper_, stream);
+    }
     return ops::attention::cuda::RunSplitKv(problem, prefill_, stream);
   }
 
@@ -168,6 +175,14 @@ class CudaPaged final : public AttentionBackend {
          .kv_heads = problem_.kv_heads,
          .resident_blocks = units * ops::attention::cuda::kResidentBlocks,
          .resident_parts = units * ops::attention::cuda::ResidentParts(problem_.head_dim)});
+  }
+
+  std::vector<HopperTile> HopperTilesOf(const Batch& batch) const {
+    return prefill_kernels_ == PrefillKernels::kHopper
+               ? ops::attention::PlanHopperPrefill(batch.query_start, batch.kv_length,
+                                                   prefill_begin_, batch.num_sequences(),
+                                                   problem_.kv_heads)
+               : std::vector<HopperTile>();
   }
 
   Status PlanKernels(const ops::OpContext& context, const Batch& batch) {
@@ -185,17 +200,23 @@ class CudaPaged final : public AttentionBackend {
     for (size_t i = 0; i < lists.size(); ++i) {
       at[i] = layout.Add(lists[i]->size() * sizeof(SplitKvWork));
     }
+    const std::vector<HopperTile> tiles = HopperTilesOf(batch);
+    const size_t tiles_at = layout.Add(tiles.size() * sizeof(HopperTile));
     QUIRE_ASSIGN_OR_RETURN(std::byte* const host,
                            plan_memory_.Begin(context.stream, layout.bytes()));
     for (size_t i = 0; i < lists.size(); ++i) {
       std::memcpy(host + at[i], lists[i]->data(), lists[i]->size() * sizeof(SplitKvWork));
     }
+    std::memcpy(host + tiles_at, tiles.data(), tiles.size() * sizeof(HopperTile));
     QUIRE_RETURN_IF_ERROR(plan_memory_.Send(context.stream, layout.bytes()));
     const std::byte* const device = plan_memory_.device();
     decode_.work = reinterpret_cast<const SplitKvWork*>(device + at[0]);
     decode_.merges = reinterpret_cast<const SplitKvWork*>(device + at[1]);
     prefill_.work = reinterpret_cast<const SplitKvWork*>(device + at[2]);
     prefill_.merges = reinterpret_cast<const SplitKvWork*>(device + at[3]);
+    hopper_ = {.tiles = reinterpret_cast<const HopperTile*>(device + tiles_at),
+               .count = static_cast<int32_t>(tiles.size()),
+               .blocks = problem_.device->properties().compute_units};
     return has_prefill_ && prefill_kernels_ == PrefillKernels::kFlashInferFa3
                ? PlanFa3(context, batch)
                : OkStatus();
@@ -267,9 +288,27 @@ class CudaPaged final : public AttentionBackend {
   bool has_prefill_ = false;
   SplitKvSchedule decode_;
   SplitKvSchedule prefill_;
+  HopperPrefillSchedule hopper_;
   FlashInferMemory fa3_memory_;
   FlashInferPlan fa3_plan_;
 };
+
+// What the kernels for Hopper need of a problem.
+Status CheckHopperKernels(const AttentionProblem& problem) {
+  QUIRE_RETURN_IF_ERROR(PagedSupports(problem));
+  QUIRE_RETURN_IF_ERROR(CheckBitsMayDiffer(problem));
+  if (problem.head_dim != 64 && problem.head_dim != 128) {
+    return Unsupported("head size ", problem.head_dim, " is not 64 or 128");
+  }
+  if (!IsHalf(problem.cache_dtype) || problem.query_dtype != problem.cache_dtype) {
+    return Unsupported("activations of ", InfoOf(problem.query_dtype).name, " and a cache of ",
+                       InfoOf(problem.cache_dtype).name, " are not both f16 or both bf16");
+  }
+  const std::string& found = problem.device->properties().instruction_set;
+  return found == "sm_90"
+             ? OkStatus()
+             : Unsupported("the device is ", found, "; these kernels are for sm_90 (Hopper) alone");
+}
 
 }  // namespace
 
@@ -289,21 +328,15 @@ Status CheckBitsMayDiffer(const AttentionProblem& problem) {
 }
 
 Result<std::string> FlashInferFa3Supports(const AttentionProblem& problem) {
-  QUIRE_RETURN_IF_ERROR(PagedSupports(problem));
-  QUIRE_RETURN_IF_ERROR(CheckBitsMayDiffer(problem));
-  if (problem.head_dim != 64 && problem.head_dim != 128) {
-    return Unsupported("head size ", problem.head_dim, " is not 64 or 128");
-  }
-  if (!IsHalf(problem.cache_dtype) || problem.query_dtype != problem.cache_dtype) {
-    return Unsupported("activations of ", InfoOf(problem.query_dtype).name, " and a cache of ",
-                       InfoOf(problem.cache_dtype).name, " are not both f16 or both bf16");
-  }
-  const std::string& found = problem.device->properties().instruction_set;
-  if (found != "sm_90") {
-    return Unsupported("the device is ", found, "; these kernels are for sm_90 (Hopper) alone");
-  }
+  QUIRE_RETURN_IF_ERROR(CheckHopperKernels(problem));
   return std::string(
       "split_kv for decode rows, flashinfer_fa3 for prompts without window or soft cap");
+}
+
+Result<std::string> HopperPrefillSupports(const AttentionProblem& problem) {
+  QUIRE_RETURN_IF_ERROR(CheckHopperKernels(problem));
+  return std::string(
+      "split_kv for decode rows, hopper_prefill for prompts without window or soft cap");
 }
 
 Result<std::string> PagedCudaSupports(const AttentionProblem& problem) {

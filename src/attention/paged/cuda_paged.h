@@ -14,16 +14,19 @@ namespace quire {
 enum class PrefillKernels : uint8_t {
   kSplitKv,        // our own: a row's bits do not depend on the step that it is in
   kFlashInferFa3,  // FlashInfer's for Hopper
+  kHopper,         // our own for Hopper
 };
 
 inline constexpr std::string_view kPagedCudaName = "paged_cuda";  // the best of what is here
 inline constexpr std::string_view kSplitKvName = "split_kv";      // kSplitKv
 inline constexpr std::string_view kFlashInferFa3Name = "flashinfer_fa3";  // kFlashInferFa3
+inline constexpr std::string_view kHopperPrefillName = "hopper_prefill";  // kHopper
 
 // Which kernels the backends use, for the log. Errors: unsupported, saying what is missing.
 Result<std::string> PagedCudaSupports(const AttentionProblem& problem);
 Result<std::string> SplitKvSupports(const AttentionProblem& problem);
 Result<std::string> FlashInferFa3Supports(const AttentionProblem& problem);
+Result<std::string> HopperPrefillSupports(const AttentionProblem& problem);
 
 // What kernels of libraries need of a problem. Errors: unsupported (batch_invariant).
 Status CheckBitsMayDiffer(const AttentionProblem& problem);

@@ -213,10 +213,10 @@ class CudaPagedTest : public testing::Test {
 
 TEST_F(CudaPagedTest, AgreesWithTheCpu) {
   for (const std::string_view name :
-       {"auto", "paged_cuda", "split_kv", "flashinfer_fa3", "flashinfer_fa2"}) {
+       {"auto", "paged_cuda", "split_kv", "hopper_prefill", "flashinfer_fa3", "flashinfer_fa2"}) {
     ExpectAgreement(name, {128, DType::kBF16});
   }
-  for (const std::string_view name : {"auto", "split_kv", "flashinfer_fa3"}) {
+  for (const std::string_view name : {"auto", "split_kv", "hopper_prefill", "flashinfer_fa3"}) {
     ExpectAgreement(name, {64, DType::kF16});
     ExpectAgreement(name, {64, DType::kBF16});
     ExpectAgreement(name, {128, DType::kF16});
@@ -282,7 +282,7 @@ TEST_F(CudaPagedTest, RefusesWhatItLacks) {
   EXPECT_THAT(refusal("flashinfer_fa3", {128, DType::kF32}), testing::HasSubstr("not both f16"));
   AttentionProblem invariant = ProblemOf({128, DType::kBF16});
   invariant.batch_invariant = true;
-  for (const std::string_view name : {"flashinfer_fa2", "flashinfer_fa3"}) {
+  for (const std::string_view name : {"flashinfer_fa2", "flashinfer_fa3", "hopper_prefill"}) {
     EXPECT_THAT(ChooseAttentionBackend(name, invariant, reason).status().message(),
                 testing::HasSubstr("--deterministic excludes"));
   }

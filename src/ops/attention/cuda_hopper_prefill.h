@@ -1,0 +1,34 @@
+// Causal attention of chunks of prompts over paged keys and values, by the tensor cores of sm_90a:
+// the schedule of FlashAttention-3 (Shah et al., 2024) with keys and values gathered row by row, so
+// that all page sizes run alike.
+//
+// A row's bits depend on its query, its position and the keys and values that it sees: tiles of 128
+// keys start at key 0 and are taken in ascending order.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <string_view>
+
+#include "base/status.h"
+#include "ops/attention/attention_problem.h"
+#include "ops/attention/hopper_prefill_plan.h"
+
+namespace quire::ops::attention::cuda {
+
+// The tiles of a step on the device, and how many blocks take them in turns.
+struct HopperPrefillSchedule {
+  const HopperTile* tiles = nullptr;
+  int32_t count = 0;
+  int32_t blocks = 0;
+};
+
+// Why the kernel cannot serve `problem`; "" if it can.
+std::string_view WhyNotHopperPrefill(const Problem& problem);
+
+// Enqueues the rows of the schedule's tiles. REQUIRES: WhyNotHopperPrefill(problem) is "".
+Status RunHopperPrefill(const Problem& problem, const HopperPrefillSchedule& schedule,
+                        cudaStream_t stream);
+
+}  // namespace quire::ops::attention::cuda

@@ -1,0 +1,251 @@
+// The four warps of the kernel of cuda_hopper_prefill.cuh that bring queries, keys and values: row
+// by row, or page by page where the copy engine can.
+#pragma once
+
+#include <cute/arch/copy_sm90_tma.hpp>
+
+#include "ops/attention/cuda_hopper_prefill_maps.h"
+#include "ops/attention/cuda_hopper_prefill_tiles.cuh"
+
+namespace quire::ops::attention::cuda::hopper_prefill {
+
+constexpr uint32_t kNoRow = 0xffffffff;
+
+// Each warp copies 32 rows of a tile, some at a time.
+template <int kDim>
+class RowCopies {
+ public:
+  __device__ RowCopies() {
+    const uint32_t lane = threadIdx.x % 32;
+    const uint32_t segment = lane % kLanes;
+    const uint32_t warp = threadIdx.x / 32;
+#pragma unroll
+    for (uint32_t i = 0; i < kPeriod; ++i) {
+      const uint32_t row = kAtOnce * i + lane / kLanes;
+      to_[i] = warp * 32 * 128 + segment / 8 * kPartBytes + row * 128 + (segment % 8 ^ row) * 16;
+    }
+  }
+
+  // Row i of the warp's lies at `rows` + 16 * lane i's `offset`; zeros where that is kNoRow.
+  __device__ void Copy(uint32_t tile, const uint8_t* rows, uint32_t offset) const {
+    const uint32_t lane = threadIdx.x % 32;
+    rows += lane % kLanes * 16;
+#pragma unroll
+    for (int i = 0; i < 32 / kAtOnce; ++i) {
+      const uint32_t at = __shfl_sync(0xffffffff, offset, kAtOnce * i + lane / kLanes);
+      const bool wanted = at != kNoRow;
+      CopyAsync(tile + to_[i % kPeriod] + i / kPeriod * 1024, rows + uint64_t{wanted ? at : 0} * 16,
+                wanted);
+    }
+  }
+
+ private:
+  static constexpr int kLanes = kDim / 8;  // for a row, 16 bytes each
+  static constexpr int kAtOnce = 32 / kLanes;
+  static constexpr int kPeriod = 8 / kAtOnce;  // rows are swizzled alike after eight
+
+  uint32_t to_[kPeriod];
+};
+
+// A tile of the list, as it comes from memory: nothing waits for it before it is used.
+struct RawTile {
+  int4 first;
+  int kv_head;
+};
+
+// What a block does to bring a tile of keys, or of values.
+struct KvTile {
+  uint32_t offset;  // of this thread's row
+  int page;         // of this thread's row
+  int kv_head;
+  bool is_whole;  // no row is missing
+};
+
+__device__ inline int BitsOfPage(const Problem& problem) {
+  return __ffs(problem.page_size) - 1;
+}
+
+template <int kDim>
+class Loader {
+ public:
+  __device__ Loader(const Problem& problem, const HopperPrefillSchedule& schedule,
+                    const KvMaps& maps, const Shared& shared)
+      : problem_(problem),
+        schedule_(schedule),
+        maps_(maps),
+        shared_(shared),
+        b_(*shared.barriers),
+        page_bits_(BitsOfPage(problem)) {}
+
+  // Values come one key tile behind keys, in the order in which they are needed. Page numbers are
+  // read a key tile ahead and tiles of the list a turn ahead.
+  __device__ void Load() {
+    uint32_t count = 0;  // key tiles so far
+    KvTile last = {};
+    RawTile raw = Read(0);
+    int page = -1;
+    for (int i = 0; Exists(i); ++i) {
+      const Turn turn = TurnOf(raw, i);
+      if (i == 0) {
+        page = PageOf(turn, 0);
+      }
+      raw = Read(i + 1);
+      LoadQuery(turn, static_cast<uint32_t>(i));
+      const int tiles = turn.key_tiles();
+      for (int j = 0; j < tiles; ++j, ++count) {
+        const KvTile tile = {OffsetOfKey(turn, j, page), page, turn.kv_head,
+                             (j + 1) * kKeys <= turn.keys()};
+        if (j + 1 < tiles) {
+          page = PageOf(turn, j + 1);
+        } else if (Exists(i + 1)) {
+          page = PageOf(TurnOf(raw, i + 1), 0);
+        }
+        LoadKeys(tile, count);
+        if (count > 0) {
+          LoadValues(last, count - 1);
+        }
+        last = tile;
+      }
+    }
+    if (count > 0) {
+      LoadValues(last, count - 1);
+      Tell<0>();
+    }
+  }
+
+ private:
+  __device__ bool Exists(int i) const { return IndexOf(i) < schedule_.count * problem_.group(); }
+
+  // Plain loads would be waited for at once.
+  __device__ RawTile Read(int i) const {
+    RawTile raw = {};
+    if (Exists(i)) {
+      const HopperTile* const from = schedule_.tiles + IndexOf(i) / problem_.group();
+      asm volatile("ld.global.nc.v4.s32 {%0, %1, %2, %3}, [%4];"
+                   : "=r"(raw.first.x), "=r"(raw.first.y), "=r"(raw.first.z), "=r"(raw.first.w)
+                   : "l"(from));
+      asm volatile("ld.global.nc.s32 %0, [%1];" : "=r"(raw.kv_head) : "l"(&from->kv_head));
+    }
+    return raw;
+  }
+
+  __device__ Turn TurnOf(const RawTile& raw, int i) const {
+    return {raw.first.x, raw.first.y,
+            raw.first.z, raw.first.w,
+            raw.kv_head, raw.kv_head * problem_.group() + IndexOf(i) % problem_.group()};
+  }
+
+  // Of this thread's row of key tile `j`; -1 if there is no such key.
+  __device__ int PageOf(const Turn& turn, int j) const {
+    const int key = j * kKeys + static_cast<int>(threadIdx.x);
+    int page = -1;
+    if (key < turn.keys()) {
+      const int32_t* const table =
+          problem_.page_table + int64_t{turn.sequence} * problem_.max_pages;
+      asm volatile("ld.global.nc.s32 %0, [%1];" : "=r"(page) : "l"(table + (key >> page_bits_)));
+    }
+    return page;
+  }
+
+  __device__ uint32_t OffsetOfKey(const Turn& turn, int j, int page) const {
+    const int key = j * kKeys + static_cast<int>(threadIdx.x);
+    const int64_t offset =
+        problem_.key.strides.Offset(page, turn.kv_head, key & (problem_.page_size - 1));
+    return page < 0 ? kNoRow : static_cast<uint32_t>(offset / 8);
+  }
+
+  __device__ void LoadQuery(const Turn& turn, uint32_t i) {
+    const auto row = static_cast<int>(threadIdx.x);
+    const int64_t offset = (int64_t{turn.first_row} + row) * problem_.query.row_stride +
+                           turn.head * problem_.query.head_stride;
+    const uint32_t stage = i % kStages;
+    AwaitEmpty(b_.query_empty + stage, i);
+    if (threadIdx.x == 0) {
+      shared_.turns[stage] = turn;
+    }
+    Gather(shared_.query + stage * kTileBytes<kDim>, problem_.query.data,
+           row < turn.rows ? static_cast<uint32_t>(offset / 8) : kNoRow, b_.query_full + stage);
+  }
+
+  __device__ void LoadKeys(const KvTile& tile, uint32_t count) {
+    const uint32_t stage = count % kStages;
+    uint8_t* const to = shared_.key + stage * kTileBytes<kDim>;
+    AwaitEmpty(b_.key_empty + stage, count);
+    if (maps_.exist && tile.is_whole) {
+      CopyPages(to, maps_.key, tile, b_.key_full + stage);
+    } else {
+      Gather(to, problem_.key.data, tile.offset, b_.key_full + stage);
+    }
+  }
+
+  __device__ void LoadValues(const KvTile& tile, uint32_t count) {
+    const uint32_t stage = count % kStages;
+    uint8_t* const to = shared_.value + stage * kTileBytes<kDim>;
+    AwaitEmpty(b_.value_empty + stage, count);
+    if (maps_.exist && tile.is_whole) {
+      CopyPages(to, maps_.value, tile, b_.value_full + stage);
+    } else {
+      Gather(to, problem_.value.data, tile.offset, b_.value_full + stage);
+    }
+  }
+
+  // Until tile `count` of a ring may be written to its stage.
+  __device__ void AwaitEmpty(const uint64_t* empty, uint32_t count) {
+    const uint32_t phase = count / kStages % 2 ^ 1;
+    if (!Barrier::test_wait(empty, phase, true)) {
+      Tell<0>();  // those who are to empty the stage may wait for it
+      Barrier::wait(empty, phase);
+    }
+  }
+
+  __device__ void Gather(uint8_t* to, const void* rows, uint32_t offset, const uint64_t* full) {
+    copies_.Copy(SharedAddress(to), static_cast<const uint8_t*>(rows), offset);
+    CommitCopies();
+    Tell<1>();
+    full_ = full;
+  }
+
+  // By the copy engine; the thread of a page's first row asks for the page.
+  __device__ void CopyPages(uint8_t* to, const CUtensorMap& map, const KvTile& tile,
+                            const uint64_t* full) {
+    if (threadIdx.x == 0) {
+      cutlass::arch::ClusterTransactionBarrier::arrive_and_expect_tx(full, kTileBytes<kDim>);
+    } else {
+      Barrier::arrive(full);
+    }
+    if ((threadIdx.x & (problem_.page_size - 1)) == 0) {
+#pragma unroll
+      for (int part = 0; part < kDim / 64; ++part) {
+        cute::SM90_TMA_LOAD_4D::copy(&map, const_cast<uint64_t*>(full), kKeepInCache,
+                                     to + part * kPartBytes + threadIdx.x * 128, part * 64, 0,
+                                     tile.kv_head, tile.page);
+      }
+    }
+    Tell<0>();
+  }
+
+  // That the tile gathered last is there, once at most kPending of this thread's copies are under
+  // way.
+  template <int kPending>
+  __device__ void Tell() {
+    if (full_ != nullptr) {
+      WaitForCopies<kPending>();
+      asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+      Barrier::arrive(full_);
+      full_ = nullptr;
+    }
+  }
+
+  static constexpr auto kKeepInCache = static_cast<uint64_t>(cute::TMA::CacheHintSm90::EVICT_LAST);
+
+  const Problem& problem_;
+  const HopperPrefillSchedule& schedule_;
+  const KvMaps& maps_;
+  const Shared& shared_;
+  const Barriers& b_;
+  const int page_bits_;
+  RowCopies<kDim> copies_;
+  const uint64_t* full_ = nullptr;  // of the tile gathered last, where nobody has been told of it
+};
+
+}  // namespace quire::ops::attention::cuda::hopper_prefill

@@ -1,0 +1,70 @@
+// What both sides of the kernel of cuda_hopper_prefill.cuh share: its tiles in shared memory, the
+// barriers between those who load and those who multiply, and which tile is when.
+#pragma once
+
+#include <cutlass/arch/barrier.h>
+
+#include "ops/attention/cuda_hopper_prefill.h"
+#include "ops/attention/cuda_tensor_core.cuh"
+
+namespace quire::ops::attention::cuda::hopper_prefill {
+
+using Barrier = cutlass::arch::ClusterBarrier;
+
+constexpr int kRows = kHopperTileRows;
+constexpr int kKeys = 128;
+constexpr int kStages = 2;
+constexpr int kLoadThreads = 128;
+constexpr int kGroups = 2;  // warpgroups that multiply, 64 rows each
+constexpr int kThreads = kLoadThreads + kGroups * 128;
+constexpr int kAlignment = 1024;  // of the pattern in which rows are swizzled
+// A tile of 128 rows in shared memory: parts of 64 elements, each 128 rows of 128 swizzled bytes.
+constexpr int kPartBytes = 128 * 128;
+template <int kDim>
+constexpr int kTileBytes = kDim / 64 * kPartBytes;
+
+// Each pair is of the stages of a ring.
+struct Barriers {
+  uint64_t query_full[kStages];
+  uint64_t query_empty[kStages];
+  uint64_t key_full[kStages];
+  uint64_t key_empty[kStages];
+  uint64_t value_full[kStages];
+  uint64_t value_empty[kStages];
+};
+
+// What a block does at a turn.
+struct Turn {
+  int sequence;
+  int first_row;
+  int rows;
+  int position;
+  int kv_head;
+  int head;
+
+  __device__ int keys() const { return position + rows; }
+  __device__ int key_tiles() const { return (keys() + kKeys - 1) / kKeys; }
+};
+
+// Of turn `turn` in the list of tiles and their query heads; the order of the blocks changes from
+// round to round, so that none has the longer tile each time.
+__device__ __forceinline__ int IndexOf(int turn) {
+  const auto blocks = static_cast<int>(gridDim.x);
+  const auto block = static_cast<int>(blockIdx.x);
+  return turn * blocks + (turn % 2 == 0 ? block : blocks - 1 - block);
+}
+
+// kStages of each.
+struct Shared {
+  uint8_t* query;
+  uint8_t* key;
+  uint8_t* value;
+  Barriers* barriers;
+  Turn* turns;
+};
+
+template <int kDim>
+constexpr int kSharedBytes = kAlignment + 3 * kStages * kTileBytes<kDim> +
+                             static_cast<int>(sizeof(Barriers) + kStages * sizeof(Turn));
+
+}  // namespace quire::ops::attention::cuda::hopper_prefill
