@@ -22,7 +22,7 @@ std::vector<KnownBackend> CudaAttentionBackends() {
       {kPagedCudaName, PagedCudaSupports,
        [](const AttentionProblem& problem) {
          return MakeCudaPaged(kPagedCudaName, problem,
-                              FlashInferFa3Supports(problem).ok() ? PrefillKernels::kFlashInferFa3
+                              HopperPrefillSupports(problem).ok() ? PrefillKernels::kHopper
                                                                   : PrefillKernels::kSplitKv);
        }},
       {kHopperPrefillName, HopperPrefillSupports,

@@ -340,7 +340,7 @@ Result<std::string> HopperPrefillSupports(const AttentionProblem& problem) {
 }
 
 Result<std::string> PagedCudaSupports(const AttentionProblem& problem) {
-  Result<std::string> kernels = FlashInferFa3Supports(problem);
+  Result<std::string> kernels = HopperPrefillSupports(problem);
   return kernels.ok() ? kernels : SplitKvSupports(problem);
 }
 

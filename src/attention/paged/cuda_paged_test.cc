@@ -20,12 +20,12 @@ using ops::PlatformFixture;
 
 constexpr int32_t kHeads = 8;
 constexpr int32_t kKvHeads = 2;
-constexpr int32_t kPageSize = 16;
 
 struct Shape {
   int32_t head_dim;
   DType dtype;
   int32_t window_left = -1;
+  int32_t page_size = 16;
 };
 
 // A step with its arrays in host memory: sequences of `lengths` tokens bring their last rows.
@@ -34,25 +34,26 @@ class StepData {
   StepData(const Shape& shape, const std::vector<int32_t>& rows,
            const std::vector<int32_t>& lengths)
       : shape_(shape) {
+    const int32_t page_size = shape.page_size;
     batch.query_start = {0};
     batch.kv_length = lengths;
-    batch.max_pages = (*std::ranges::max_element(lengths) + kPageSize - 1) / kPageSize;
+    batch.max_pages = (*std::ranges::max_element(lengths) + page_size - 1) / page_size;
     int32_t page = 0;
     for (size_t b = 0; b < rows.size(); ++b) {
       const int32_t first_page = page;
       for (int32_t i = 0; i < batch.max_pages; ++i) {
-        batch.page_table.push_back(i * kPageSize < lengths[b] ? page++ : -1);
+        batch.page_table.push_back(i * page_size < lengths[b] ? page++ : -1);
       }
       for (int32_t i = lengths[b] - rows[b]; i < lengths[b]; ++i) {
         batch.tokens.push_back(1);
         batch.positions.push_back(i);
-        batch.slot_mapping.push_back(int64_t{first_page} * kPageSize + i);
+        batch.slot_mapping.push_back(int64_t{first_page} * page_size + i);
       }
       batch.query_start.push_back(static_cast<int32_t>(batch.tokens.size()));
     }
     num_pages_ = page;
     const int64_t t = batch.num_tokens();
-    const int64_t cache = int64_t{page} * kPageSize * kKvHeads * shape.head_dim;
+    const int64_t cache = int64_t{page} * page_size * kKvHeads * shape.head_dim;
     std::mt19937_64 rng(3);
     query = Bytes(rng, t * kHeads * shape.head_dim);
     key = Bytes(rng, t * kKvHeads * shape.head_dim);
@@ -68,8 +69,8 @@ class StepData {
       return TensorView(bytes.data(), shape_.dtype, {t, heads, shape_.head_dim});
     };
     LayerAttention layer;
-    layer.cache = {keys.data(), values.data(), shape_.dtype,    num_pages_,
-                   kKvHeads,    kPageSize,     shape_.head_dim, Place::Host()};
+    layer.cache = {keys.data(), values.data(),    shape_.dtype,    num_pages_,
+                   kKvHeads,    shape_.page_size, shape_.head_dim, Place::Host()};
     layer.query = view(query, kHeads);
     layer.key = view(key, kKvHeads);
     layer.value = view(value, kKvHeads);
@@ -179,7 +180,7 @@ class CudaPagedTest : public testing::Test {
             .q_heads = kHeads,
             .kv_heads = kKvHeads,
             .head_dim = shape.head_dim,
-            .page_size = kPageSize,
+            .page_size = shape.page_size,
             .query_dtype = shape.dtype,
             .cache_dtype = shape.dtype};
   }
@@ -221,6 +222,10 @@ TEST_F(CudaPagedTest, AgreesWithTheCpu) {
     ExpectAgreement(name, {64, DType::kBF16});
     ExpectAgreement(name, {128, DType::kF16});
   }
+  for (const int32_t page_size : {1, 4, 64, 256}) {
+    ExpectAgreement("hopper_prefill", {128, DType::kBF16, -1, page_size});
+    ExpectAgreement("hopper_prefill", {64, DType::kF16, -1, page_size});
+  }
   for (const std::string_view name : {"auto", "split_kv"}) {
     ExpectAgreement(name, {80, DType::kF32});
     ExpectAgreement(name, {256, DType::kBF16});
@@ -258,7 +263,7 @@ TEST_F(CudaPagedTest, DecodeStepsLaunchAlike) {
   std::string reason;
   auto backend = ChooseAttentionBackend("auto", ProblemOf(shape), reason);
   ASSERT_TRUE(backend.ok());
-  EXPECT_THAT(reason, testing::HasSubstr("flashinfer_fa3"));
+  EXPECT_THAT(reason, testing::HasSubstr("hopper_prefill"));
   const auto key_of = [&](const std::vector<int32_t>& rows, const std::vector<int32_t>& lengths) {
     StepData step(shape, rows, lengths);
     const Status status = RunStep(device_.Context(), **backend, step, 1);
