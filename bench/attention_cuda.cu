@@ -20,6 +20,7 @@
 
 #include "ops/attention/cuda_flashinfer.h"
 #include "ops/attention/cuda_general.h"
+#include "ops/attention/cuda_hopper_prefill.h"
 #include "ops/attention/cuda_mla.h"
 #include "ops/attention/cuda_split_kv.h"
 
@@ -563,6 +564,24 @@ void MeasureFlashInfer(Bench& bench, const std::string& name, const Shape& shape
   });
 }
 
+void MeasureHopperPrefill(Bench& bench, const std::string& name, const Shape& shape,
+                          Memory& memory) {
+  const std::vector<int32_t> starts = memory.Starts(shape.rows);
+  const std::vector<int32_t> lengths(static_cast<size_t>(shape.sequences), shape.keys);
+  const HopperPrefillPlan plan = PlanHopperPrefill({.query_start = starts,
+                                                    .kv_length = lengths,
+                                                    .end = shape.sequences,
+                                                    .group = shape.q_heads / shape.kv_heads,
+                                                    .kv_heads = shape.kv_heads,
+                                                    .blocks = bench.multiprocessors});
+  const DeviceArray<HopperTile> tiles(plan.tiles);
+  const DeviceArray<int32_t> block_start(plan.block_start);
+  const HopperPrefillSchedule schedule = {tiles.data(), block_start.data(), bench.multiprocessors};
+  Measure(bench, name + " hopper_prefill", memory, [&](int set) {
+    RequireOk(RunHopperPrefill(memory.At(set), schedule, bench.timer.stream()));
+  });
+}
+
 std::string NameOf(const Shape& shape, int page_size, PageOrder order) {
   return std::to_string(shape.sequences) + "x" +
          (shape.rows > 1 ? std::to_string(shape.rows) + "of" : std::string()) +
@@ -609,6 +628,7 @@ void Prefill(Bench& bench) {
         MeasureFlashInfer(bench, name + " flashinfer_fa2", shape, memory, PlanFa2, RunFa2);
       }
       MeasureFlashInfer(bench, name + " flashinfer_fa3", shape, memory, PlanFa3, RunFa3);
+      MeasureHopperPrefill(bench, name, shape, memory);
       MeasureSplitKv(bench, name, shape, memory, 0);
     }
   }

@@ -22,6 +22,7 @@ namespace quire {
 
 namespace {
 
+using ops::attention::HopperPrefillPlan;
 using ops::attention::HopperTile;
 using ops::attention::Problem;
 using ops::attention::SplitKvGrain;
@@ -177,12 +178,18 @@ class CudaPaged final : public AttentionBackend {
          .resident_parts = units * ops::attention::cuda::ResidentParts(problem_.head_dim)});
   }
 
-  std::vector<HopperTile> HopperTilesOf(const Batch& batch) const {
-    return prefill_kernels_ == PrefillKernels::kHopper
-               ? ops::attention::PlanHopperPrefill(batch.query_start, batch.kv_length,
-                                                   prefill_begin_, batch.num_sequences(),
-                                                   problem_.kv_heads)
-               : std::vector<HopperTile>();
+  HopperPrefillPlan HopperPlanOf(const Batch& batch) const {
+    if (!has_prefill_ || prefill_kernels_ != PrefillKernels::kHopper) {
+      return {};
+    }
+    return ops::attention::PlanHopperPrefill(
+        {.query_start = batch.query_start,
+         .kv_length = batch.kv_length,
+         .begin = prefill_begin_,
+         .end = batch.num_sequences(),
+         .group = problem_.q_heads / problem_.kv_heads,
+         .kv_heads = problem_.kv_heads,
+         .blocks = problem_.device->properties().compute_units});
   }
 
   Status PlanKernels(const ops::OpContext& context, const Batch& batch) {
@@ -200,14 +207,17 @@ class CudaPaged final : public AttentionBackend {
     for (size_t i = 0; i < lists.size(); ++i) {
       at[i] = layout.Add(lists[i]->size() * sizeof(SplitKvWork));
     }
-    const std::vector<HopperTile> tiles = HopperTilesOf(batch);
-    const size_t tiles_at = layout.Add(tiles.size() * sizeof(HopperTile));
+    const HopperPrefillPlan hopper = HopperPlanOf(batch);
+    const size_t tiles_at = layout.Add(hopper.tiles.size() * sizeof(HopperTile));
+    const size_t blocks_at = layout.Add(hopper.block_start.size() * sizeof(int32_t));
     QUIRE_ASSIGN_OR_RETURN(std::byte* const host,
                            plan_memory_.Begin(context.stream, layout.bytes()));
     for (size_t i = 0; i < lists.size(); ++i) {
       std::memcpy(host + at[i], lists[i]->data(), lists[i]->size() * sizeof(SplitKvWork));
     }
-    std::memcpy(host + tiles_at, tiles.data(), tiles.size() * sizeof(HopperTile));
+    std::memcpy(host + tiles_at, hopper.tiles.data(), hopper.tiles.size() * sizeof(HopperTile));
+    std::memcpy(host + blocks_at, hopper.block_start.data(),
+                hopper.block_start.size() * sizeof(int32_t));
     QUIRE_RETURN_IF_ERROR(plan_memory_.Send(context.stream, layout.bytes()));
     const std::byte* const device = plan_memory_.device();
     decode_.work = reinterpret_cast<const SplitKvWork*>(device + at[0]);
@@ -215,7 +225,7 @@ class CudaPaged final : public AttentionBackend {
     prefill_.work = reinterpret_cast<const SplitKvWork*>(device + at[2]);
     prefill_.merges = reinterpret_cast<const SplitKvWork*>(device + at[3]);
     hopper_ = {.tiles = reinterpret_cast<const HopperTile*>(device + tiles_at),
-               .count = static_cast<int32_t>(tiles.size()),
+               .block_start = reinterpret_cast<const int32_t*>(device + blocks_at),
                .blocks = problem_.device->properties().compute_units};
     return has_prefill_ && prefill_kernels_ == PrefillKernels::kFlashInferFa3
                ? PlanFa3(context, batch)

@@ -17,10 +17,10 @@
 
 namespace quire::ops::attention::cuda {
 
-// The tiles of a step on the device, and how many blocks take them in turns.
+// A plan on the device.
 struct HopperPrefillSchedule {
   const HopperTile* tiles = nullptr;
-  int32_t count = 0;
+  const int32_t* block_start = nullptr;
   int32_t blocks = 0;
 };
 

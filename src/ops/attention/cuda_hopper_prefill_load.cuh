@@ -50,7 +50,7 @@ class RowCopies {
 // A tile of the list, as it comes from memory: nothing waits for it before it is used.
 struct RawTile {
   int4 first;
-  int kv_head;
+  int2 heads;
 };
 
 // What a block does to bring a tile of keys, or of values.
@@ -82,23 +82,25 @@ class Loader {
   __device__ void Load() {
     uint32_t count = 0;  // key tiles so far
     KvTile last = {};
-    RawTile raw = Read(0);
+    const HopperTile* const tiles = schedule_.tiles + schedule_.block_start[blockIdx.x];
+    const int turns = TurnsOf(schedule_);
+    RawTile raw = Read(tiles, turns > 0);
     int page = -1;
-    for (int i = 0; Exists(i); ++i) {
-      const Turn turn = TurnOf(raw, i);
+    for (int i = 0; i < turns; ++i) {
+      const Turn turn = TurnOf(raw);
       if (i == 0) {
         page = PageOf(turn, 0);
       }
-      raw = Read(i + 1);
+      raw = Read(tiles + i + 1, i + 1 < turns);
       LoadQuery(turn, static_cast<uint32_t>(i));
-      const int tiles = turn.key_tiles();
-      for (int j = 0; j < tiles; ++j, ++count) {
+      const int key_tiles = turn.key_tiles();
+      for (int j = 0; j < key_tiles; ++j, ++count) {
         const KvTile tile = {OffsetOfKey(turn, j, page), page, turn.kv_head,
                              (j + 1) * kKeys <= turn.keys()};
-        if (j + 1 < tiles) {
+        if (j + 1 < key_tiles) {
           page = PageOf(turn, j + 1);
-        } else if (Exists(i + 1)) {
-          page = PageOf(TurnOf(raw, i + 1), 0);
+        } else if (i + 1 < turns) {
+          page = PageOf(TurnOf(raw), 0);
         }
         LoadKeys(tile, count);
         if (count > 0) {
@@ -114,25 +116,22 @@ class Loader {
   }
 
  private:
-  __device__ bool Exists(int i) const { return IndexOf(i) < schedule_.count * problem_.group(); }
-
   // Plain loads would be waited for at once.
-  __device__ RawTile Read(int i) const {
+  __device__ static RawTile Read(const HopperTile* from, bool exists) {
     RawTile raw = {};
-    if (Exists(i)) {
-      const HopperTile* const from = schedule_.tiles + IndexOf(i) / problem_.group();
+    if (exists) {
       asm volatile("ld.global.nc.v4.s32 {%0, %1, %2, %3}, [%4];"
                    : "=r"(raw.first.x), "=r"(raw.first.y), "=r"(raw.first.z), "=r"(raw.first.w)
                    : "l"(from));
-      asm volatile("ld.global.nc.s32 %0, [%1];" : "=r"(raw.kv_head) : "l"(&from->kv_head));
+      asm volatile("ld.global.nc.v2.s32 {%0, %1}, [%2];"
+                   : "=r"(raw.heads.x), "=r"(raw.heads.y)
+                   : "l"(&from->kv_head));
     }
     return raw;
   }
 
-  __device__ Turn TurnOf(const RawTile& raw, int i) const {
-    return {raw.first.x, raw.first.y,
-            raw.first.z, raw.first.w,
-            raw.kv_head, raw.kv_head * problem_.group() + IndexOf(i) % problem_.group()};
+  __device__ static Turn TurnOf(const RawTile& raw) {
+    return {raw.first.x, raw.first.y, raw.first.z, raw.first.w, raw.heads.x, raw.heads.y};
   }
 
   // Of this thread's row of key tile `j`; -1 if there is no such key.

@@ -42,36 +42,9 @@ class Multiplier {
     if (group_ == 1) {
       PassTurn(group_);
     }
-    const int indices = schedule.count * problem_.group();
-    Turn last = {};  // whose output is not written yet
-    int i = 0;
-    int j = 0;  // of the key tile whose weights are in scores_
-    bool exists = IndexOf(0) < indices;
-    if (exists) {
-      TakeTurn(0);
-      TakeFirstScores();
-    }
-    while (exists) {
-      // What waits stands at the head of the loop so that nothing above it moves below.
-      TakeOut(j == 0, last, i);
-      PackWeights();
-      ++j;
-      if (j == turn_.key_tiles()) {
-        FinishRows();
-        last = turn_;
-        ++i;
-        j = 0;
-        exists = IndexOf(i) < indices;
-        if (!exists) {
-          break;
-        }
-        TakeTurn(i);
-      }
-      TakeNextScores(i, j);
-      ++count_;
-    }
-    if (i > 0) {
-      TakeLastOut(last, i);
+    const int turns = TurnsOf(schedule);
+    if (turns > 0) {
+      MultiplyAll(turns);
     }
     if (group_ == 0) {
       AwaitTurn(group_);
@@ -80,6 +53,33 @@ class Multiplier {
 
  private:
   static constexpr uint32_t kTile = kTileBytes<kDim> / 16;  // in a descriptor
+
+  __device__ __forceinline__ void MultiplyAll(int turns) {
+    Turn last = {};  // whose output is not written yet
+    int i = 0;
+    int j = 0;  // of the key tile whose weights are in scores_
+    TakeTurn(0);
+    TakeFirstScores();
+    while (true) {
+      // What waits stands at the head of the loop so that nothing above it moves below.
+      TakeOut(j == 0, last, i);
+      PackWeights();
+      ++j;
+      if (j == turn_.key_tiles()) {
+        FinishRows();
+        last = turn_;
+        ++i;
+        if (i == turns) {
+          break;
+        }
+        j = 0;
+        TakeTurn(i);
+      }
+      TakeNextScores(i, j);
+      ++count_;
+    }
+    TakeLastOut(last, i);
+  }
 
   __device__ static uint64_t Descriptor(uint8_t* tile) {
     return fi::make_smem_desc<fi::SwizzleMode::k128B, kPartBytes, 8 * 128>(tile);

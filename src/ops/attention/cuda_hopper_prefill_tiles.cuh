@@ -33,7 +33,7 @@ struct Barriers {
   uint64_t value_empty[kStages];
 };
 
-// What a block does at a turn.
+// The tile that a block takes at a turn.
 struct Turn {
   int sequence;
   int first_row;
@@ -46,12 +46,10 @@ struct Turn {
   __device__ int key_tiles() const { return (keys() + kKeys - 1) / kKeys; }
 };
 
-// Of turn `turn` in the list of tiles and their query heads; the order of the blocks changes from
-// round to round, so that none has the longer tile each time.
-__device__ __forceinline__ int IndexOf(int turn) {
-  const auto blocks = static_cast<int>(gridDim.x);
-  const auto block = static_cast<int>(blockIdx.x);
-  return turn * blocks + (turn % 2 == 0 ? block : blocks - 1 - block);
+// Of this block.
+__device__ __forceinline__ int TurnsOf(const HopperPrefillSchedule& schedule) {
+  const int32_t* const start = schedule.block_start + blockIdx.x;
+  return start[1] - start[0];
 }
 
 // kStages of each.
