@@ -130,6 +130,9 @@ class Multiplier {
     for (int k = 0; k < 32; ++k) {
       weights_[k] = Pack<T>(scores_[2 * k], scores_[2 * k + 1]);
     }
+    if (!__any_sync(0xffffffff, kept_[0] != 1.0f || kept_[1] != 1.0f)) {
+      return;  // as mostly after the first keys
+    }
 #pragma unroll
     for (int k = 0; k < kDim / 2; ++k) {
       out_[k] *= kept_[k / 2 % 2];
