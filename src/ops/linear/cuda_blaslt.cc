@@ -142,23 +142,23 @@ Status BlasLt::Multiply(const Matmul& matmul, void* workspace, cudaStream_t stre
       found = chosen_.emplace(kind, *stored).first;
     }
   }
-  if (found != chosen_.end() && Run(operation, matmul, found->second, workspace, stream).ok()) {
-    return OkStatus();
-  }
   cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
   QUIRE_RETURN_IF_ERROR(
       CudaStatus(cudaStreamIsCapturing(stream, &capture), "cudaStreamIsCapturing"));
-  const bool measures = capture == cudaStreamCaptureStatusNone;
-  const Choice best =
-      measures ? Measured(operation, matmul, workspace, stream) : FirstProposal(operation, matmul);
-  if (!best && !matmul.chain) {
+  if (found == chosen_.end() && capture == cudaStreamCaptureStatusNone) {
+    found = chosen_.emplace(kind, Measured(operation, matmul, workspace, stream)).first;
+  }
+  // What was chosen for the bucket's number of rows may not take fewer.
+  if (found != chosen_.end() && (found->second || matmul.chain) &&
+      Run(operation, matmul, found->second, workspace, stream).ok()) {
+    return OkStatus();
+  }
+  const Choice proposed = FirstProposal(operation, matmul);
+  if (!proposed && !matmul.chain) {
     return Unsupported("linear: cuBLASLt has no algorithm for ", matmul.m, " x ", matmul.n, " x ",
                        matmul.k, " of ", InfoOf(matmul.in).name, " to ", InfoOf(matmul.out).name);
   }
-  if (measures) {
-    chosen_[kind] = best;
-  }
-  return Run(operation, matmul, best, workspace, stream);
+  return Run(operation, matmul, proposed, workspace, stream);
 }
 
 BlasLt::Choice BlasLt::FirstProposal(const BlasLtOperation& operation, const Matmul& matmul) {
