@@ -76,6 +76,10 @@ void ExpectComplete(const Step& step) {
       EXPECT_EQ(work.chunk_end, static_cast<int32_t>(chunks.size()));
     }
   }
+  for (const SplitKvWork& work : plan.merges) {  // a tile that sees no key may have no piece
+    done[{work.sequence, work.tile}].resize(
+        static_cast<size_t>(ChunksOf(step, work.sequence, work.tile)));
+  }
   size_t tiles = 0;
   for (size_t b = 0; b < step.kv_length.size(); ++b) {
     const int32_t rows = step.query_start[b + 1] - step.query_start[b];
