@@ -10,10 +10,8 @@
 
 namespace quire::ops::linear {
 
-// It proposes 8 at most, in an order that means little, and likes to cut K where algorithms that do
-// not are faster; so those are asked for too. A thorough search goes on to proposals for other
-// numbers of rows, then to other clusters and options of the best: up to 8 % faster, but it takes a
-// tenth of a second, mostly for loading kernels.
+// It proposes 8 at most, in an order that means little. Where it may use a workspace it likes to
+// cut K, also where algorithms that do not are faster; so it is asked for those without one too.
 class AlgorithmSearch {
  public:
   // For the products of `trial`; with `whole_k` none that cuts K. The workspace has
@@ -23,7 +21,7 @@ class AlgorithmSearch {
 
   // The fastest of those that `accepts`, which is asked after the product was made; none if there
   // is none. Waits for the stream.
-  std::optional<cublasLtMatmulAlgo_t> Fastest(bool thorough, const std::function<bool()>& accepts);
+  std::optional<cublasLtMatmulAlgo_t> Fastest(const std::function<bool()>& accepts);
 
  private:
   struct Candidate {
@@ -35,10 +33,7 @@ class AlgorithmSearch {
 
   // Times `algorithm` if it is new, and keeps candidates_ in order.
   void Try(const cublasLtMatmulAlgo_t& algorithm);
-  void TryProposals(int64_t rows, bool whole_k);
-  // Tries the best with each of `values` for `attribute`.
-  template <typename T, size_t kCount>
-  void TryVariants(cublasLtMatmulAlgoConfigAttributes_t attribute, const T (&values)[kCount]);
+  void TryProposals(int64_t rows, size_t workspace_bytes);
   // Times all once more.
   void TimeAgain();
   float Time(const cublasLtMatmulAlgo_t& algorithm);
