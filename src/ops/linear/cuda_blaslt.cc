@@ -84,6 +84,7 @@ const char* FindAll(void* library, BlasLtLibrary& lt) {
   find("cublasLtGetVersion", lt.version);
   find("cublasLtMatmul", lt.matmul);
   find("cublasLtMatmulAlgoCheck", lt.check_algorithm);
+  find("cublasLtMatmulAlgoConfigSetAttribute", lt.set_algorithm);
   find("cublasLtMatmulAlgoGetHeuristic", lt.get_heuristic);
   find("cublasLtMatmulDescCreate", lt.create_operation);
   find("cublasLtMatmulDescDestroy", lt.destroy_operation);
@@ -176,8 +177,10 @@ BlasLt::Choice BlasLt::Measured(const BlasLtOperation& operation, const Matmul& 
     return FirstProposal(operation, matmul);
   }
   AlgorithmSearch search(lt_, **trial, matmul.chain, workspace, kWorkspaceBytes, stream);
-  const Choice best = search.Fastest(
-      [&] { return !matmul.chain || IsChain((*trial)->matmul(), (*trial)->number(), stream); });
+  const bool thorough = !device_.cache_folder().empty();  // else each start would pay for it
+  const Choice best = search.Fastest(thorough, [&] {
+    return !matmul.chain || IsChain((*trial)->matmul(), (*trial)->number(), stream);
+  });
   if (best || matmul.chain) {
     file_.Put(TextOf(kind), BytesOf(best));
   }

@@ -18,6 +18,7 @@ struct BlasLtLibrary {
   decltype(&cublasLtGetVersion) version = nullptr;
   decltype(&cublasLtMatmul) matmul = nullptr;
   decltype(&cublasLtMatmulAlgoCheck) check_algorithm = nullptr;
+  decltype(&cublasLtMatmulAlgoConfigSetAttribute) set_algorithm = nullptr;
   decltype(&cublasLtMatmulAlgoGetHeuristic) get_heuristic = nullptr;
   decltype(&cublasLtMatmulDescCreate) create_operation = nullptr;
   decltype(&cublasLtMatmulDescDestroy) destroy_operation = nullptr;

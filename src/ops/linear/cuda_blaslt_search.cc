@@ -8,9 +8,15 @@ namespace quire::ops::linear {
 
 namespace {
 
+constexpr size_t kVaried = 3;
 constexpr size_t kFinalists = 6;
 constexpr int kTurns = 3;
 constexpr int64_t kChainRows = 128;  // for fewer, algorithms that do not cut K are rare
+constexpr uint16_t kClusterShapes[] = {CUBLASLT_CLUSTER_SHAPE_1x1x1, CUBLASLT_CLUSTER_SHAPE_2x1x1,
+                                       CUBLASLT_CLUSTER_SHAPE_4x1x1, CUBLASLT_CLUSTER_SHAPE_1x2x1,
+                                       CUBLASLT_CLUSTER_SHAPE_2x2x1, CUBLASLT_CLUSTER_SHAPE_4x2x1,
+                                       CUBLASLT_CLUSTER_SHAPE_1x4x1, CUBLASLT_CLUSTER_SHAPE_2x4x1};
+constexpr uint32_t kCustomOptions[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
 
 }  // namespace
 
@@ -24,7 +30,8 @@ AlgorithmSearch::AlgorithmSearch(const BlasLtLibrary& lt, MatmulTrial& trial, bo
       stream_(stream),
       operation_(lt, trial.matmul()) {}
 
-std::optional<cublasLtMatmulAlgo_t> AlgorithmSearch::Fastest(const std::function<bool()>& accepts) {
+std::optional<cublasLtMatmulAlgo_t> AlgorithmSearch::Fastest(bool thorough,
+                                                             const std::function<bool()>& accepts) {
   const int64_t m = trial_.matmul().m;
   TryProposals(m, workspace_bytes_);
   TryProposals(m, 0);
@@ -32,6 +39,11 @@ std::optional<cublasLtMatmulAlgo_t> AlgorithmSearch::Fastest(const std::function
     TryProposals(kChainRows, workspace_bytes_);
   }
   TimeAgain();  // the first may have found a device that had been idle, with slow clocks
+  if (thorough) {
+    TryVariants(CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID, kClusterShapes);
+    TryVariants(CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION, kCustomOptions);
+    TryVariants(CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID, kClusterShapes);
+  }
   std::vector<Candidate> finalists;
   for (size_t i = 0; i < candidates_.size() && finalists.size() < kFinalists; ++i) {
     if (std::isfinite(Time(candidates_[i].algorithm)) && accepts()) {
@@ -64,6 +76,20 @@ void AlgorithmSearch::TryProposals(int64_t rows, size_t workspace_bytes) {
   const BlasLtOperation operation(lt_, matmul);
   for (const cublasLtMatmulAlgo_t& algorithm : operation.Proposals(workspace_bytes, whole_k_)) {
     Try(algorithm);
+  }
+}
+
+template <typename T, size_t kCount>
+void AlgorithmSearch::TryVariants(cublasLtMatmulAlgoConfigAttributes_t attribute,
+                                  const T (&values)[kCount]) {
+  const size_t count = std::min(kVaried, candidates_.size());
+  const std::vector<Candidate> best(candidates_.begin(),
+                                    candidates_.begin() + static_cast<int64_t>(count));
+  for (Candidate candidate : best) {
+    for (const T value : values) {
+      lt_.set_algorithm(&candidate.algorithm, attribute, &value, sizeof(value));
+      Try(candidate.algorithm);
+    }
   }
 }
 
