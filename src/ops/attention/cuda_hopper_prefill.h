@@ -1,9 +1,9 @@
 // Causal attention of chunks of prompts over paged keys and values, by the tensor cores of sm_90a:
-// the schedule of FlashAttention-3 (Shah et al., 2024) with keys and values gathered row by row, so
-// that all page sizes run alike.
+// the schedule of FlashAttention-3 (Shah et al., 2024). Any page size; pages of 8 to 128 tokens
+// come by the copy engine and are fastest.
 //
-// A row's bits depend on its query, its position and the keys and values that it sees: tiles of 128
-// keys start at key 0 and are taken in ascending order.
+// A row's bits depend only on its query, its position and the keys and values that it sees: tiles
+// of 128 keys start at key 0 and are taken in ascending order.
 #pragma once
 
 #include <cuda_runtime.h>

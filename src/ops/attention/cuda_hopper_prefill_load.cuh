@@ -53,7 +53,7 @@ struct RawTile {
   int2 heads;
 };
 
-// What a block does to bring a tile of keys, or of values.
+// Where a tile of keys, and of their values, comes from.
 struct KvTile {
   uint32_t offset;  // of this thread's row
   int page;         // of this thread's row

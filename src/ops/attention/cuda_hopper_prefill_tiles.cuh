@@ -11,12 +11,12 @@ namespace quire::ops::attention::cuda::hopper_prefill {
 
 using Barrier = cutlass::arch::ClusterBarrier;
 
-constexpr int kRows = kHopperTileRows;
 constexpr int kKeys = 128;
 constexpr int kStages = 2;
 constexpr int kLoadThreads = 128;
 constexpr int kGroups = 2;  // warpgroups that multiply, 64 rows each
 constexpr int kThreads = kLoadThreads + kGroups * 128;
+static_assert(kHopperTileRows == kGroups * 64 && kHopperTileRows == kLoadThreads);
 constexpr int kAlignment = 1024;  // of the pattern in which rows are swizzled
 // A tile of 128 rows in shared memory: parts of 64 elements, each 128 rows of 128 swizzled bytes.
 constexpr int kPartBytes = 128 * 128;
