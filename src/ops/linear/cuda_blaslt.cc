@@ -18,6 +18,9 @@ namespace {
 
 constexpr const char* kLibrary = "libcublasLt.so.13";
 constexpr int64_t kRowsCompared = 64;  // with RunChain()
+// For more rows a search that takes a tenth of a second finds algorithms that are 7 % faster, for
+// fewer none.
+constexpr int64_t kQuickRows = 512;
 
 MatmulKind KindOf(const Matmul& matmul) {
   return {matmul.in,       matmul.out,      RowBucket(matmul.m),  matmul.n,          matmul.k,
@@ -177,7 +180,8 @@ BlasLt::Choice BlasLt::Measured(const BlasLtOperation& operation, const Matmul& 
     return FirstProposal(operation, matmul);
   }
   AlgorithmSearch search(lt_, **trial, matmul.chain, workspace, kWorkspaceBytes, stream);
-  const bool thorough = !device_.cache_folder().empty();  // else each start would pay for it
+  // Without a file each start would pay for it.
+  const bool thorough = !device_.cache_folder().empty() && kind.bucket > kQuickRows;
   const Choice best = search.Fastest(thorough, [&] {
     return !matmul.chain || IsChain((*trial)->matmul(), (*trial)->number(), stream);
   });
