@@ -206,13 +206,7 @@ bool TakesPacks(const OpContext&, const Args& args) {
 Implementations CudaImplementations() {
   return {{"pack_per_thread", TakesPacks, RunTurnAndWrite,
            "f32, f16, bf16; pages of f32, f16, bf16, f8e4m3 with scales per tensor; whole packs"},
-          {"composed", [](const OpContext&, const Args&) { return true; },
-           [](const OpContext& context, const Args& args) {
-             OpContext by_the_best = context;
-             by_the_best.implementation = {};
-             return RunComposed(by_the_best, args);
-           },
-           "f32, f16, bf16; pages of f32, f16, bf16, f8e4m3"}};
+          Composed()};
 }
 
 }  // namespace quire::ops::rope_and_cache

@@ -54,6 +54,16 @@ Status RunComposed(const OpContext& context, const Args& args) {
   return reshape_and_cache::Run(context, WriteOf(args));
 }
 
+Implementation<Args> Composed() {
+  return {"composed", [](const OpContext&, const Args&) { return true; },
+          [](const OpContext& context, const Args& args) {
+            OpContext by_the_best = context;
+            by_the_best.implementation = {};
+            return RunComposed(by_the_best, args);
+          },
+          "f32, f16, bf16; pages of f32, f16, bf16, f8e4m3"};
+}
+
 Status Run(const OpContext& context, const Args& args) {
   const Place place = context.stream.device().place();
   QUIRE_RETURN_IF_ERROR(Validate(args, place));

@@ -31,5 +31,7 @@ Status Run(const OpContext& context, const Args& args);
 
 // Runs the two operators, each by the implementation that `context` names.
 Status RunComposed(const OpContext& context, const Args& args);
+// The same by the best of each, as a platform lists it.
+Implementation<Args> Composed();
 
 }  // namespace quire::ops::rope_and_cache
