@@ -79,9 +79,9 @@ class Engine {
 
   // Forms the next step if that can be done ahead and starts it; ends the step in flight.
   void EndStep(int64_t now_ms, std::vector<EngineEvent>& events);
-  // Whether `ahead` can be enqueued behind the step in flight before that has ended: its operators
-  // get the tokens drawn from the device.
-  bool NeedsNoTokens(const quire::Step& ahead) const;
+  // Whether the next step can be enqueued behind the step in flight before that has ended: its
+  // operators get the tokens drawn from the device.
+  bool CanFollowAtOnce() const;
   // Starts the copies, the forward pass and the draws of a step. Its errors are Wait's.
   StepInFlight Launch(quire::Step step);
   // Returns when the step has run: its tokens are there. Errors: those of the forward pass; a row

@@ -70,7 +70,7 @@ void Engine::EndStep(int64_t now_ms, std::vector<EngineEvent>& events) {
     ahead = scheduler_->ScheduleAhead(in_flight_->step, now_ms);
   }
   std::optional<StepInFlight> next;
-  if (ahead.has_value() && NeedsNoTokens(*ahead)) {
+  if (ahead.has_value() && CanFollowAtOnce()) {
     scheduler_->StartAhead(*ahead);
     next = Launch(*std::exchange(ahead, std::nullopt));
   }
@@ -90,10 +90,8 @@ void Engine::EndStep(int64_t now_ms, std::vector<EngineEvent>& events) {
   CommitStep(ended, events);
 }
 
-bool Engine::NeedsNoTokens(const quire::Step& ahead) const {
-  return in_flight_->sample.ok() && !options_.on_logits &&
-         runner_->drawn(in_flight_->tokens.size()).defined() &&
-         std::ranges::none_of(ahead.sampling, &SamplingParams::UsesHistory);
+bool Engine::CanFollowAtOnce() const {
+  return in_flight_->sample.ok() && !options_.on_logits;
 }
 
 Engine::StepInFlight Engine::Launch(quire::Step step) {
@@ -116,13 +114,15 @@ Status Engine::RunAndSample(StepInFlight& running) {
   QUIRE_RETURN_IF_ERROR(runner_->CopyPages(step.copies));
   QUIRE_ASSIGN_OR_RETURN(running.logits, runner_->Run(step.batch));
   running.tokens.resize(step.sampling.size());
+  const TensorView drawn = runner_->drawn();
   running.sample = ops::topk_topp_sampling::Run(runner_->context(),
                                                 {.logits = running.logits,
                                                  .params = step.sampling,
                                                  .positions = step.sample_positions,
                                                  .history = step.history,
                                                  .out = running.tokens,
-                                                 .drawn = runner_->drawn(running.tokens.size()),
+                                                 .drawn = drawn.Rows(0, running.logits.dim(0)),
+                                                 .drawn_before = drawn,
                                                  .finish = &running.finish});
   QUIRE_ASSIGN_OR_RETURN(running.end, runner_->context().stream.Record());
   return OkStatus();

@@ -123,11 +123,6 @@ Status ModelRunner::ReserveLogits(int64_t rows) {
   return OkStatus();
 }
 
-TensorView ModelRunner::drawn(size_t rows) const {
-  const auto count = static_cast<int64_t>(rows);
-  return count <= drawn_.view().dim(0) ? drawn_.view().Rows(0, count) : TensorView();
-}
-
 Status ModelRunner::CopyPages(std::span<const PageCopy> copies) {
   return quire::CopyPages(context(), *kv_, *kv_, copies);
 }

@@ -58,9 +58,9 @@ class ModelRunner {
   // the step has run, and all but the last of the steps before have run.
   Result<TensorView> Run(const Batch& batch);
 
-  // i32 [rows] on the device, where the tokens that a step draws are left for the next one;
-  // undefined if there are more than that is done for.
-  TensorView drawn(size_t rows) const;
+  // i32 [step_token_budget] on the device, where the tokens that a step draws are left for the next
+  // one.
+  TensorView drawn() const { return drawn_.view(); }
 
   // Waits for what Run() enqueued; the first error of it, if any.
   Status Wait() { return stream_->Synchronize(); }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "ops/batch.h"
 
 namespace quire {
 
@@ -96,7 +97,7 @@ void Request::Assume(int32_t rows, int32_t sample) {
   assumed_rows_ = rows;
   scheduled_rows_ = 0;
   if (remaining() == 0) {
-    tokens_.push_back(kUnknownToken);
+    tokens_.push_back(DrawnToken(sample));
     unknown_sample_ = sample;
   }
 }

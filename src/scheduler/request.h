@@ -21,7 +21,6 @@ inline constexpr int32_t kLowestPriority = 10;
 inline constexpr int64_t kAgingMs = 10'000;  // waiting that makes up for one priority
 inline constexpr size_t kMaxTenantBytes = 256;
 inline constexpr int64_t kMaxSessionTtlMs = 86'400'000;
-inline constexpr int32_t kUnknownToken = -1;  // drawn by a step in flight
 
 struct RequestSpec {
   uint64_t id = 0;  // unique among the requests that are not finished
@@ -73,7 +72,7 @@ struct Rank {
 // its prompt, so no token is drawn twice.
 //
 // While a step is in flight, its outcome may be assumed so that the next can be formed: its rows
-// are computed and, if it draws, one more token is there, kUnknownToken until it is revealed.
+// are computed and, if it draws, one more token is there, DrawnToken() until it is revealed.
 class Request {
  public:
   // REQUIRES: spec.Validate() is OK.

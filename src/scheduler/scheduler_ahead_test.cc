@@ -84,6 +84,8 @@ TEST_F(SchedulerAheadTest, TheTokenOfTheStepBeforeIsFilledIn) {
   EXPECT_THAT(ahead->batch.tokens, ElementsAre(DrawnToken(0), DrawnToken(1)));
   EXPECT_THAT(ahead->batch.positions, ElementsAre(5, 3));
   EXPECT_THAT(ahead->sample_positions, ElementsAre(1, 1));
+  EXPECT_THAT(ahead->history[0].output, ElementsAre(DrawnToken(0)));
+  EXPECT_THAT(ahead->history[1].output, ElementsAre(DrawnToken(1)));
   scheduler_->FillTokens(*ahead, Drawn({70, 80}));
   EXPECT_THAT(ahead->batch.tokens, ElementsAre(70, 80));
   EXPECT_THAT(ahead->history[0].output, ElementsAre(70));

@@ -35,7 +35,7 @@ struct Step {
   std::vector<PageCopy> copies;  // to be done before its batch runs
   Batch batch;
   std::vector<Sequence> sequences;        // [B]
-  std::vector<UnknownToken> unknown;      // of a step formed ahead; DrawnToken() in the batch
+  std::vector<UnknownToken> unknown;      // of a step formed ahead; DrawnToken() in batch, history
   std::vector<SamplingParams> sampling;   // [R]
   std::vector<int64_t> sample_positions;  // [R] tokens drawn before: the draw's counter
   // [R] the tokens before each draw, for penalties; valid until the step's Commit.

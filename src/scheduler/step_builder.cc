@@ -40,10 +40,6 @@ void StepBuilder::Add(const Request& request, const PageTable& table, int32_t ro
 
 Step StepBuilder::Finish() && {
   step_.batch = std::move(batch_).Finish();
-  for (const Step::UnknownToken& unknown : step_.unknown) {
-    const auto row = static_cast<size_t>(step_.sequences[unknown.sequence].first_row);
-    step_.batch.tokens[row] = DrawnToken(unknown.sample);
-  }
   return std::move(step_);
 }
 

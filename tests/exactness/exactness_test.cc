@@ -21,11 +21,24 @@ void ExpectPrefixOf(const Trace& found, const Trace& whole, const ExactnessPlan:
   if (arrival.cancel_step < 0) {
     ASSERT_EQ(found.tokens.size(), whole.tokens.size());
   }
-  for (size_t i = 0; i < found.tokens.size(); ++i) {
+  ASSERT_LE(found.logit_hashes.size(), found.tokens.size());
+  for (size_t i = 0; i < found.logit_hashes.size(); ++i) {
     ASSERT_EQ(found.logit_hashes[i], whole.logit_hashes[i])
         << "logits of request " << arrival.request << " differ at token " << i;
+  }
+  for (size_t i = 0; i < found.tokens.size(); ++i) {
     ASSERT_EQ(found.tokens[i], whole.tokens[i]) << "request " << arrival.request << " token " << i;
   }
+}
+
+Workload::Served ServeAsAlone(const Workload& workload, const ExactnessPlan& plan) {
+  Workload::Served served = workload.Serve(plan);
+  for (size_t i = 0; i < plan.arrivals.size(); ++i) {
+    const Trace& found = served.traces[i];
+    EXPECT_EQ(found.logit_hashes.size(), plan.sees_logits ? found.tokens.size() : 0);
+    ExpectPrefixOf(found, workload.Alone(plan.arrivals[i].request), plan.arrivals[i]);
+  }
+  return served;
 }
 
 void RunPlans(const std::string& model_path, DType kv_dtype, int most_plans, uint64_t salt) {
@@ -41,11 +54,8 @@ void RunPlans(const std::string& model_path, DType kv_dtype, int most_plans, uin
   for (int i = 0; i < plans; ++i) {
     const ExactnessPlan plan = workload.DrawPlan(random);
     SCOPED_TRACE(StrCat("plan ", i, ": ", Describe(plan)));
-    const Workload::Served served = workload.Serve(plan);
-    for (size_t r = 0; r < plan.arrivals.size(); ++r) {
-      ASSERT_NO_FATAL_FAILURE(ExpectPrefixOf(
-          served.traces[r], workload.Alone(plan.arrivals[r].request), plan.arrivals[r]));
-    }
+    const Workload::Served served = ServeAsAlone(workload, plan);
+    ASSERT_FALSE(testing::Test::HasFailure());
     preemptions += served.preemptions;
     cached_tokens += served.cached_tokens;
     drafted_tokens += served.drafted_tokens;
@@ -96,11 +106,8 @@ TEST(Exactness, SmolLm2DraftModelPlans) {
     ExactnessPlan plan = workload.DrawPlan(random);
     plan.speculative = SpeculativeMethod::kDraftModel;
     SCOPED_TRACE(StrCat("plan ", i, ": ", Describe(plan)));
-    const Workload::Served served = workload.Serve(plan);
-    for (size_t r = 0; r < plan.arrivals.size(); ++r) {
-      ASSERT_NO_FATAL_FAILURE(ExpectPrefixOf(
-          served.traces[r], workload.Alone(plan.arrivals[r].request), plan.arrivals[r]));
-    }
+    const Workload::Served served = ServeAsAlone(workload, plan);
+    ASSERT_FALSE(testing::Test::HasFailure());
     drafted += served.drafted_tokens;
   }
   EXPECT_GT(drafted, 0u) << "nothing was drafted: the plans test too little";
@@ -158,11 +165,8 @@ TEST(Exactness, SmolLm2PoolOversubscribedTenTimes) {
   for (const bool prefix_cache : {false, true}) {
     plan.prefix_cache = prefix_cache;
     SCOPED_TRACE(Describe(plan));
-    const Workload::Served served = workload.Serve(plan);
-    for (size_t i = 0; i < plan.arrivals.size(); ++i) {
-      ASSERT_NO_FATAL_FAILURE(ExpectPrefixOf(
-          served.traces[i], workload.Alone(plan.arrivals[i].request), plan.arrivals[i]));
-    }
+    const Workload::Served served = ServeAsAlone(workload, plan);
+    ASSERT_FALSE(testing::Test::HasFailure());
     std::printf("%zu requests in a pool of %lld tokens, prefix cache %d: %llu preemptions\n",
                 plan.arrivals.size(), static_cast<long long>(plan.kv_tokens), prefix_cache,
                 static_cast<unsigned long long>(served.preemptions));

@@ -95,12 +95,13 @@ int64_t KvBytes(const std::string& model_path, int64_t tokens, const EngineOptio
 }  // namespace
 
 std::string Describe(const ExactnessPlan& plan) {
-  std::string text = StrCat(
-      "page ", plan.page_size, ", threads ", plan.threads, ", chunk ", plan.max_prefill_chunk,
-      ", budget ", plan.step_token_budget, ", running ", plan.max_running, ", kv tokens ",
-      plan.kv_tokens, ", prefix cache ", plan.prefix_cache, ", tiers ", plan.tiers, ", salted ",
-      plan.salted, ", speculative ", static_cast<int>(plan.speculative), ", policy ",
-      static_cast<int>(plan.queue_policy), ", overlap ", plan.overlap, ", requests");
+  std::string text =
+      StrCat("page ", plan.page_size, ", threads ", plan.threads, ", chunk ",
+             plan.max_prefill_chunk, ", budget ", plan.step_token_budget, ", running ",
+             plan.max_running, ", kv tokens ", plan.kv_tokens, ", prefix cache ", plan.prefix_cache,
+             ", tiers ", plan.tiers, ", salted ", plan.salted, ", speculative ",
+             static_cast<int>(plan.speculative), ", policy ", static_cast<int>(plan.queue_policy),
+             ", overlap ", plan.overlap, ", sees logits ", plan.sees_logits, ", requests");
   for (const ExactnessPlan::Arrival& arrival : plan.arrivals) {
     text += StrCat(" ", arrival.request, "@", arrival.step);
   }
@@ -186,6 +187,7 @@ ExactnessPlan Workload::DrawPlan(std::mt19937_64& random) const {
   plan.speculative = Draw(random, 0, 1) == 0 ? SpeculativeMethod::kOff : SpeculativeMethod::kNgram;
   plan.queue_policy = static_cast<QueuePolicy>(Draw(random, 0, 2));
   plan.overlap = Draw(random, 0, 1) == 0;
+  plan.sees_logits = !plan.overlap || Draw(random, 0, 1) == 0;
   const int64_t count = Draw(random, 2, 16);
   for (int64_t i = 0; i < count; ++i) {
     const bool repeat = i > 0 && Draw(random, 0, 3) == 0;
@@ -211,11 +213,13 @@ Workload::Served Workload::Serve(const ExactnessPlan& plan) const {
   EngineOptions options = OptionsOf(plan, model_path_);
   options.kv_dtype = kv_dtype_;
   options.kv_memory_bytes = KvBytes(model_path_, plan.kv_tokens, options);
-  options.on_logits = [&](uint64_t id, int64_t index, std::span<const float> logits) {
-    std::vector<uint64_t>& hashes = served.traces[id].logit_hashes;
-    EXPECT_EQ(static_cast<int64_t>(hashes.size()), index);
-    hashes.push_back(HashBits(logits));
-  };
+  if (plan.sees_logits) {
+    options.on_logits = [&](uint64_t id, int64_t index, std::span<const float> logits) {
+      std::vector<uint64_t>& hashes = served.traces[id].logit_hashes;
+      EXPECT_EQ(static_cast<int64_t>(hashes.size()), index);
+      hashes.push_back(HashBits(logits));
+    };
+  }
   auto engine = Engine::Create(options);
   EXPECT_TRUE(engine.ok()) << engine.status().message();
   if (!engine.ok()) {

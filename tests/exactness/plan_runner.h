@@ -33,6 +33,8 @@ struct ExactnessPlan {
   SpeculativeMethod speculative = SpeculativeMethod::kOff;
   QueuePolicy queue_policy = QueuePolicy::kArrival;
   bool overlap = false;  // steps are formed while others run
+  // The host sees the logits of each token; if not, overlapping steps start before it knows tokens.
+  bool sees_logits = true;
   struct Arrival {
     size_t request = 0;  // index into the workload
     int32_t step = 0;

@@ -25,8 +25,11 @@ Status RunSelect(const OpContext& context, const Args& args) {
     return OkStatus();
   }
   int32_t* const drawn = args.drawn.defined() ? args.drawn.as<int32_t>() : nullptr;
-  QUIRE_ASSIGN_OR_RETURN(const PendingRows pending,
-                         PendingRows::Enqueue(context, args.logits.dim(1), requests, drawn));
+  const int32_t* const before =
+      args.drawn_before.defined() ? args.drawn_before.as<const int32_t>() : nullptr;
+  QUIRE_ASSIGN_OR_RETURN(
+      const PendingRows pending,
+      PendingRows::Enqueue(context, args.logits.dim(1), requests, drawn, before));
   if (args.finish != nullptr) {
     *args.finish = [pending, out = args.out](size_t row) { return Finish(pending, row, out); };
     return OkStatus();

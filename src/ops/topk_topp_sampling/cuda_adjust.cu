@@ -48,28 +48,40 @@ __device__ float Penalized(float logit, uint32_t count, const DeviceAdjustment& 
   return logit;
 }
 
+// Calls body(i, token) with this thread's share of a row's tokens. One that was drawn from logits
+// that cannot be drawn from may be none of the vocabulary.
+template <typename Body>
+__device__ void ForEachToken(const AdjustmentBatch& batch, const DeviceAdjustment& row,
+                             const Body& body) {
+  for (int i = row.prompt_begin + static_cast<int>(threadIdx.x); i < row.output_end;
+       i += kThreads) {
+    const int32_t token = batch.tokens[i];
+    const int32_t known = token < 0 ? batch.drawn_before[-1 - token] : token;
+    if (known >= 0 && known < batch.vocabulary) {
+      body(i, known);
+    }
+  }
+}
+
 // counts[v] becomes twice the times that the output holds v, plus one if the prompt does; who finds
 // it set applies it, once.
 __global__ void __launch_bounds__(kThreads) AdjustKernel(const AdjustmentBatch batch) {
   const DeviceAdjustment row = batch.rows[blockIdx.x];
   AddBiases(batch, row);
-  for (int i = row.prompt_begin + static_cast<int>(threadIdx.x); i < row.output_end;
-       i += kThreads) {
+  ForEachToken(batch, row, [&](int i, int32_t token) {
     if (i < row.prompt_end) {
-      atomicOr(row.counts + batch.tokens[i], 1u);
+      atomicOr(row.counts + token, 1u);
     } else {
-      atomicAdd(row.counts + batch.tokens[i], 2u);
+      atomicAdd(row.counts + token, 2u);
     }
-  }
+  });
   __syncthreads();
-  for (int i = row.prompt_begin + static_cast<int>(threadIdx.x); i < row.output_end;
-       i += kThreads) {
-    const int32_t token = batch.tokens[i];
+  ForEachToken(batch, row, [&](int, int32_t token) {
     const uint32_t count = atomicExch(row.counts + token, 0u);
     if (count != 0) {
       row.logits[token] = Penalized(row.logits[token], count, row);
     }
-  }
+  });
 }
 
 }  // namespace

@@ -129,7 +129,8 @@ void FillBlock(const std::vector<RowRequest>& requests, const Layout& layout, in
 }  // namespace
 
 Result<PendingRows> PendingRows::Enqueue(const OpContext& context, int64_t vocabulary,
-                                         const std::vector<RowRequest>& requests, int32_t* drawn) {
+                                         const std::vector<RowRequest>& requests, int32_t* drawn,
+                                         const int32_t* drawn_before) {
   const Layout layout(requests);
   CudaStream& stream = AsCudaStream(context.stream);
   const Workspace::Scope scope(context.workspace);
@@ -147,6 +148,7 @@ Result<PendingRows> PendingRows::Enqueue(const OpContext& context, int64_t vocab
         .rows = reinterpret_cast<const DeviceAdjustment*>(uploaded + layout.adjustments),
         .biases = reinterpret_cast<const TokenBias*>(uploaded + layout.biases),
         .tokens = reinterpret_cast<const int32_t*>(uploaded + layout.tokens),
+        .drawn_before = drawn_before,
         .count = static_cast<int>(layout.adjusted),
         .vocabulary = static_cast<int>(vocabulary)};
     QUIRE_RETURN_IF_ERROR(CudaStatus(AdjustRows(batch, stream.handle()), "AdjustKernel"));

@@ -24,10 +24,12 @@ struct RowRequest {
 class PendingRows {
  public:
   // Enqueues the draws of `requests`, which are needed no longer afterwards. The tokens go to
-  // `drawn` too, device memory [requests], if it is given. REQUIRES: at least one; a CUDA stream.
+  // `drawn` too, device memory [requests], if it is given; `drawn_before`, device memory as well,
+  // is that of Args. REQUIRES: at least one request; a CUDA stream.
   static Result<PendingRows> Enqueue(const OpContext& context, int64_t vocabulary,
                                      const std::vector<RowRequest>& requests,
-                                     int32_t* drawn = nullptr);
+                                     int32_t* drawn = nullptr,
+                                     const int32_t* drawn_before = nullptr);
 
   // These are for when the stream has come past the draws. What is wrong with a row:
   RowFault FaultAt(size_t row) const { return draws_[row].fault; }

@@ -74,7 +74,8 @@ struct DeviceAdjustment {
 struct AdjustmentBatch {
   const DeviceAdjustment* rows = nullptr;
   const TokenBias* biases = nullptr;
-  const int32_t* tokens = nullptr;
+  const int32_t* tokens = nullptr;  // -1 - i: element i of drawn_before
+  const int32_t* drawn_before = nullptr;
   int count = 0;
   int vocabulary = 0;
 };

@@ -7,9 +7,10 @@ namespace quire::ops::topk_topp_sampling {
 namespace {
 
 Status ValidateTokens(const char* op, int64_t row, const char* what,
-                      std::span<const int32_t> tokens, int64_t vocabulary) {
+                      std::span<const int32_t> tokens, int64_t vocabulary,
+                      int64_t drawn_before = 0) {
   for (size_t i = 0; i < tokens.size(); ++i) {
-    if (tokens[i] < 0 || tokens[i] >= vocabulary) {
+    if (tokens[i] < -drawn_before || tokens[i] >= vocabulary) {
       return InvalidArgument(op, ": row ", row, ": token ", i, " of the ", what, " is ", tokens[i],
                              "; with a penalty it must be within the vocabulary of ", vocabulary);
     }
@@ -52,7 +53,7 @@ void PenalizeFrequency(TokenLists lists, float presence, float frequency, float*
 }  // namespace
 
 Status ValidateAdjustment(const char* op, int64_t row, const SamplingParams& params,
-                          const RowHistory& history, int64_t vocabulary) {
+                          const RowHistory& history, int64_t vocabulary, int64_t drawn_before) {
   for (const TokenBias& entry : params.logit_bias) {
     if (entry.token >= vocabulary) {
       return InvalidArgument(op, ": row ", row, ": logit_bias names token ", entry.token,
@@ -63,7 +64,8 @@ Status ValidateAdjustment(const char* op, int64_t row, const SamplingParams& par
     return OkStatus();
   }
   QUIRE_RETURN_IF_ERROR(ValidateTokens(op, row, "prompt", history.prompt, vocabulary));
-  QUIRE_RETURN_IF_ERROR(ValidateTokens(op, row, "output", history.output, vocabulary));
+  QUIRE_RETURN_IF_ERROR(
+      ValidateTokens(op, row, "output", history.output, vocabulary, drawn_before));
   return ValidateTokens(op, row, "drafts", history.drafts, vocabulary);
 }
 

@@ -30,8 +30,9 @@ Status ValidateLogits(const char* op, const TensorView& logits, Place place);
 Status ValidateRow(const char* op, int64_t row, const SamplingParams& params, int64_t vocabulary);
 
 // An OK status, or the error that names the row and the history or bias that does not fit it.
+// `drawn_before` is how many tokens Args::drawn_before has.
 Status ValidateAdjustment(const char* op, int64_t row, const SamplingParams& params,
-                          const RowHistory& history, int64_t vocabulary);
+                          const RowHistory& history, int64_t vocabulary, int64_t drawn_before = 0);
 
 // Sets `adjusted` [V] to `logits` [V] with the bias and penalties of `params`. `counts` [V] is
 // scratch; only its entries of tokens of the output are written, and none needs a value before.

@@ -79,6 +79,52 @@ Status ValidateLogits(const char* op, const TensorView& logits, Place place) {
 
 namespace {
 
+Status ValidateDrawn(const char* name, const TensorView& drawn, int64_t size, Place place) {
+  if (drawn.defined() && (drawn.dtype() != DType::kI32 || drawn.shape() != Shape{size} ||
+                          drawn.place() != place || !drawn.IsContiguous())) {
+    return InvalidArgument("topk_topp_sampling: ", name, " is ", Describe(drawn),
+                           "; it must be contiguous i32 [", size, "] on ", PlaceName(place));
+  }
+  return OkStatus();
+}
+
+// How many tokens histories may take from drawn_before.
+int64_t DrawnBefore(const Args& args) {
+  return args.drawn_before.defined() ? args.drawn_before.shape().elements() : 0;
+}
+
+// Histories that name tokens of drawn_before, with these in place, which only the host can do.
+class KnownHistories {
+ public:
+  // REQUIRES: args.drawn_before is on the host.
+  explicit KnownHistories(const Args& args)
+      : before_(args.drawn_before.as<const int32_t>(), static_cast<size_t>(DrawnBefore(args))),
+        rows_(args.history.begin(), args.history.end()) {
+    outputs_.reserve(rows_.size());
+    for (TokenHistory& row : rows_) {
+      if (std::ranges::any_of(row.output, [](int32_t token) { return token < 0; })) {
+        row.output = outputs_.emplace_back(Known(row.output));
+      }
+    }
+  }
+  std::span<const TokenHistory> rows() const { return rows_; }
+
+ private:
+  // What is no number of before_ stays as it is.
+  std::vector<int32_t> Known(std::span<const int32_t> tokens) const {
+    std::vector<int32_t> known(tokens.begin(), tokens.end());
+    for (int32_t& token : known) {
+      const auto number = static_cast<size_t>(-1 - int64_t{token});
+      token = token < 0 && number < before_.size() ? before_[number] : token;
+    }
+    return known;
+  }
+
+  std::span<const int32_t> before_;
+  std::vector<TokenHistory> rows_;
+  std::vector<std::vector<int32_t>> outputs_;
+};
+
 Status Validate(const Args& args, Place place) {
   QUIRE_RETURN_IF_ERROR(ValidateLogits("topk_topp_sampling", args.logits, place));
   const auto rows = static_cast<size_t>(args.logits.dim(0));
@@ -88,13 +134,7 @@ Status Validate(const Args& args, Place place) {
                            " positions and ", args.out.size(),
                            " places for tokens; the counts must be equal");
   }
-  if (const TensorView& drawn = args.drawn;
-      drawn.defined() &&
-      (drawn.dtype() != DType::kI32 || drawn.shape() != Shape{args.logits.dim(0)} ||
-       drawn.place() != place || !drawn.IsContiguous())) {
-    return InvalidArgument("topk_topp_sampling: drawn is ", Describe(drawn),
-                           "; it must be contiguous i32 [", rows, "] on ", PlaceName(place));
-  }
+  QUIRE_RETURN_IF_ERROR(ValidateDrawn("drawn", args.drawn, args.logits.dim(0), place));
   if (!args.history.empty() && args.history.size() != rows) {
     return InvalidArgument("topk_topp_sampling: ", rows, " rows of logits with ",
                            args.history.size(), " histories; give one for each row or none");
@@ -111,7 +151,8 @@ Status Validate(const Args& args, Place place) {
     }
     const auto index = static_cast<int64_t>(row);
     QUIRE_RETURN_IF_ERROR(ValidateAdjustment("topk_topp_sampling", index, args.params[row],
-                                             HistoryOf(args, index), args.logits.dim(1)));
+                                             HistoryOf(args, index), args.logits.dim(1),
+                                             DrawnBefore(args)));
   }
   return OkStatus();
 }
@@ -153,6 +194,14 @@ Status FaultStatus(const char* op, RowFault fault, int64_t row) {
 
 Status Run(const OpContext& context, const Args& args) {
   const Place place = context.stream.device().place();
+  QUIRE_RETURN_IF_ERROR(ValidateDrawn("drawn_before", args.drawn_before, DrawnBefore(args), place));
+  if (args.drawn_before.defined() && place.IsHost()) {
+    const KnownHistories known(args);
+    Args all_known = args;
+    all_known.history = known.rows();
+    all_known.drawn_before = {};
+    return Run(context, all_known);
+  }
   QUIRE_RETURN_IF_ERROR(Validate(args, place));
   if (args.finish != nullptr) {
     *args.finish = nullptr;

@@ -82,7 +82,7 @@ struct SampledToken {
 // The tokens of a request before the one to draw, for penalties.
 struct TokenHistory {
   std::span<const int32_t> prompt;  // each in [0, V)
-  std::span<const int32_t> output;  // each in [0, V)
+  std::span<const int32_t> output;  // each in [0, V), or -1 - i for Args::drawn_before
 };
 
 }  // namespace quire
@@ -98,6 +98,10 @@ struct Args {
   // Optional i32 [R], contiguous, on the device: the tokens once more, for what is enqueued behind
   // the draw. That of a row that cannot be drawn is any.
   TensorView drawn = {};
+  // Optional i32 [n], contiguous, on the device: a token of -1 - i in the output of a history is
+  // its element i, which the device may still be to write when this is enqueued. May be the memory
+  // of `drawn`.
+  TensorView drawn_before = {};
   // Where the device is asynchronous and this is given, Run() only enqueues the draw and sets
   // *finish: call it for each row after the stream has come past the draw (Stream::Synchronize(),
   // or an event recorded behind it). It sets the row's `out` and returns what its logits are guilty

@@ -14,6 +14,7 @@ template <typename Visitor>
 void VisitArrays(Args& args, const Visitor& visit) {
   visit(args.logits);
   visit(args.drawn);
+  visit(args.drawn_before);
 }
 
 struct Case {

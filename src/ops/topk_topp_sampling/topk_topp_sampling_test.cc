@@ -87,6 +87,25 @@ TEST_P(SamplingConformance, TheTokensAreLeftOnTheDeviceToo) {
   }
 }
 
+TEST_P(SamplingConformance, HistoriesMayNameTokensDrawnBefore) {
+  Problem problem(GetParam().problem, rng_, 0);
+  if (!Takes(problem) || problem.c.history == 0) {
+    GTEST_SKIP();
+  }
+  const std::vector<SampledToken> expected = Result(Context(), problem);
+  std::vector<int32_t> before(problem.history.size());
+  std::vector<std::vector<int32_t>> outputs;
+  for (size_t row = 0; row < before.size(); ++row) {
+    std::span<const int32_t>& output = problem.history[row].output;
+    before[before.size() - 1 - row] = output.back();
+    outputs.emplace_back(output.begin(), output.end()).back() =
+        -static_cast<int32_t>(before.size() - row);
+    output = outputs.back();
+  }
+  problem.args.drawn_before = {before.data(), DType::kI32, {problem.c.rows}};
+  EXPECT_EQ(Result(Context(), problem), expected);
+}
+
 TEST_P(SamplingConformance, ARowAloneDrawsTheSame) {
   Problem problem(GetParam().problem, rng_, 0);
   if (!Takes(problem)) {
