@@ -10,6 +10,7 @@
 #include "engine/engine_thread.h"
 #include "server/server.h"
 #include "server/test_client.h"
+#include "support/test_device.h"
 
 namespace quire {
 namespace {
@@ -28,6 +29,8 @@ class ServerEndToEndTest : public testing::Test {
     server_ = *std::move(server);
     EngineOptions engine_options;
     engine_options.model_path = QUIRE_SMOLLM2_GGUF;
+    engine_options.device = TestDevice();
+    engine_options.deterministic = true;
     engine_options.threads = 2;
     engine_options.max_context = 1024;
     engine_options.kv_memory_bytes = 256 << 20;
