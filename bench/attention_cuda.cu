@@ -21,6 +21,7 @@
 #include "ops/attention/cuda_flashinfer.h"
 #include "ops/attention/cuda_general.h"
 #include "ops/attention/cuda_hopper_prefill.h"
+#include "ops/attention/cuda_hopper_split_kv.h"
 #include "ops/attention/cuda_mla.h"
 #include "ops/attention/cuda_split_kv.h"
 
@@ -464,6 +465,34 @@ void MeasureSplitKv(Bench& bench, const std::string& name, const Shape& shape, M
           });
 }
 
+// A plan of a shape's prompts with its memory.
+class PlannedPrompts {
+ public:
+  PlannedPrompts(const Bench& bench, const Shape& shape, const Memory& memory)
+      : plan_(PlanOf(bench, shape, memory)),
+        tiles_(plan_.tiles),
+        block_start_(plan_.block_start),
+        blocks_(bench.multiprocessors) {}
+  HopperPrefillSchedule schedule() const { return {tiles_.data(), block_start_.data(), blocks_}; }
+
+ private:
+  static HopperPrefillPlan PlanOf(const Bench& bench, const Shape& shape, const Memory& memory) {
+    const std::vector<int32_t> starts = memory.Starts(shape.rows);
+    const std::vector<int32_t> lengths(static_cast<size_t>(shape.sequences), shape.keys);
+    return PlanHopperPrefill({.query_start = starts,
+                              .kv_length = lengths,
+                              .end = shape.sequences,
+                              .group = shape.q_heads / shape.kv_heads,
+                              .kv_heads = shape.kv_heads,
+                              .blocks = bench.multiprocessors});
+  }
+
+  HopperPrefillPlan plan_;
+  DeviceArray<HopperTile> tiles_;
+  DeviceArray<int32_t> block_start_;
+  int32_t blocks_;
+};
+
 // Runs every schedule of split_kv and the general kernel on one problem: the schedules must have
 // the same bits, the general kernel nearly the same numbers.
 void Check(Bench& bench, const std::string& name, const Shape& shape, int page_size,
@@ -536,6 +565,58 @@ void Checks(Bench& bench) {
   }
 }
 
+// The rows of prompts, by split_kv and by hopper_split_kv: the same bits.
+void CheckPrompts(Bench& bench, const Shape& shape, int page_size, PageOrder order, float sharpness,
+                  bool sinks) {
+  Memory memory(shape, page_size, order);
+  Problem problem = memory.At(0);
+  const DeviceArray<float> sink_array(std::vector<float>(static_cast<size_t>(shape.q_heads), 0.7f));
+  problem.sinks = sinks ? sink_array.data() : nullptr;
+  problem.scale *= sharpness;
+  const Planned planned(bench, shape, memory, 0);
+  const PlannedPrompts prompts(bench, shape, memory);
+  memory.Spoil();
+  RequireOk(RunSplitKv(problem, planned.schedule(), bench.timer.stream()));
+  REQUIRE_CUDA(cudaDeviceSynchronize());
+  const std::vector<float> expected = memory.Result();
+  memory.Spoil();
+  RequireOk(RunHopperSplitKv(problem, prompts.schedule(), bench.timer.stream()));
+  REQUIRE_CUDA(cudaDeviceSynchronize());
+  const std::vector<float> result = memory.Result();
+  size_t different = 0;
+  double worst = 0;
+  for (size_t i = 0; i < result.size(); ++i) {
+    different += std::memcmp(&result[i], &expected[i], 4) != 0;
+    const double error = std::fabs(double{result[i]} - double{expected[i]});
+    worst = error <= worst ? worst : error;
+  }
+  std::printf(
+      "bits %dx%dof%d heads %d/%d dim %d page %d%s sharpness %.1f: %zu of %zu differ, by up "
+      "to %.1e %s\n",
+      shape.sequences, shape.rows, shape.keys, shape.q_heads, shape.kv_heads, shape.key_dim,
+      page_size, sinks ? " sinks" : "", sharpness, different, result.size(), worst,
+      different == 0 ? "ok" : "WRONG");
+}
+
+void CheckAllPrompts(Bench& bench) {
+  for (const int dim : {64, 128}) {
+    for (const int keys :
+         {17, 63, 64, 65, 128, 129, 200, 256, 257, 500, 1023, 1024, 1025, 1100, 2048, 2300, 4097}) {
+      CheckPrompts(bench, {2, keys, keys, 4, 2, dim, dim}, 16, PageOrder::kNhd, 1.0f, false);
+    }
+    for (const int rows : {17, 64, 100, 129, 512}) {
+      for (const int keys : {512, 700, 1040, 3333, 9000}) {
+        CheckPrompts(bench, {2, rows, keys, 4, 1, dim, dim}, rows % 2 == 0 ? 64 : 1,
+                     PageOrder::kHnd, 4.0f, rows == 100);
+      }
+    }
+    for (const int group : {1, 2, 3, 5, 8}) {
+      CheckPrompts(bench, {3, 333, 1500, 2 * group, 2, dim, dim}, 128, PageOrder::kNhd, 20.0f,
+                   true);
+    }
+  }
+}
+
 using PlanFunction = Status (*)(const FlashInferStep&, const FlashInferMemory&, cudaStream_t,
                                 FlashInferPlan&);
 using RunFunction = Status (*)(const Problem&, const FlashInferPages&, const FlashInferPlan&,
@@ -564,21 +645,13 @@ void MeasureFlashInfer(Bench& bench, const std::string& name, const Shape& shape
   });
 }
 
-void MeasureHopperPrefill(Bench& bench, const std::string& name, const Shape& shape,
-                          Memory& memory) {
-  const std::vector<int32_t> starts = memory.Starts(shape.rows);
-  const std::vector<int32_t> lengths(static_cast<size_t>(shape.sequences), shape.keys);
-  const HopperPrefillPlan plan = PlanHopperPrefill({.query_start = starts,
-                                                    .kv_length = lengths,
-                                                    .end = shape.sequences,
-                                                    .group = shape.q_heads / shape.kv_heads,
-                                                    .kv_heads = shape.kv_heads,
-                                                    .blocks = bench.multiprocessors});
-  const DeviceArray<HopperTile> tiles(plan.tiles);
-  const DeviceArray<int32_t> block_start(plan.block_start);
-  const HopperPrefillSchedule schedule = {tiles.data(), block_start.data(), bench.multiprocessors};
-  Measure(bench, name + " hopper_prefill", memory, [&](int set) {
-    RequireOk(RunHopperPrefill(memory.At(set), schedule, bench.timer.stream()));
+using PromptFunction = Status (*)(const Problem&, const HopperPrefillSchedule&, cudaStream_t);
+
+void MeasurePrompts(Bench& bench, const std::string& name, const Shape& shape, Memory& memory,
+                    PromptFunction function) {
+  const PlannedPrompts planned(bench, shape, memory);
+  Measure(bench, name, memory, [&](int set) {
+    RequireOk(function(memory.At(set), planned.schedule(), bench.timer.stream()));
   });
 }
 
@@ -628,7 +701,8 @@ void Prefill(Bench& bench) {
         MeasureFlashInfer(bench, name + " flashinfer_fa2", shape, memory, PlanFa2, RunFa2);
       }
       MeasureFlashInfer(bench, name + " flashinfer_fa3", shape, memory, PlanFa3, RunFa3);
-      MeasureHopperPrefill(bench, name, shape, memory);
+      MeasurePrompts(bench, name + " hopper_prefill", shape, memory, RunHopperPrefill);
+      MeasurePrompts(bench, name + " hopper_split_kv", shape, memory, RunHopperSplitKv);
       MeasureSplitKv(bench, name, shape, memory, 0);
     }
   }
@@ -682,6 +756,7 @@ int Main(int argc, char** argv) {
   MeasureBandwidth(bench);
   if (part == "check" || part == "all") {
     Checks(bench);
+    CheckAllPrompts(bench);
   }
   if (part == "decode" || part == "all") {
     Decode(bench);

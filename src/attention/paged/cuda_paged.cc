@@ -15,6 +15,7 @@
 #include "ops/attention/cuda_flashinfer.h"
 #include "ops/attention/cuda_general.h"
 #include "ops/attention/cuda_hopper_prefill.h"
+#include "ops/attention/cuda_hopper_split_kv.h"
 #include "ops/attention/cuda_split_kv.h"
 #include "platform/cuda/cuda_device.h"
 
@@ -56,6 +57,21 @@ std::string WhyNotTensorCores(const AttentionProblem& problem) {
   return "";
 }
 
+// What kernels for Hopper need of a problem.
+Status CheckHopper(const AttentionProblem& problem) {
+  if (problem.head_dim != 64 && problem.head_dim != 128) {
+    return Unsupported("head size ", problem.head_dim, " is not 64 or 128");
+  }
+  if (!IsHalf(problem.cache_dtype) || problem.query_dtype != problem.cache_dtype) {
+    return Unsupported("activations of ", InfoOf(problem.query_dtype).name, " and a cache of ",
+                       InfoOf(problem.cache_dtype).name, " are not both f16 or both bf16");
+  }
+  const std::string& found = problem.device->properties().instruction_set;
+  return found == "sm_90"
+             ? OkStatus()
+             : Unsupported("the device is ", found, "; these kernels are for sm_90 (Hopper) alone");
+}
+
 // Splits the memory of a plan among its arrays.
 class PlanLayout {
  public:
@@ -85,7 +101,8 @@ class CudaPaged final : public AttentionBackend {
       : name_(name),
         problem_(problem),
         prefill_kernels_(prefill),
-        by_tensor_cores_(WhyNotTensorCores(problem).empty()) {}
+        by_tensor_cores_(WhyNotTensorCores(problem).empty()),
+        has_hopper_plan_(prefill != PrefillKernels::kFlashInferFa3 && CheckHopper(problem).ok()) {}
 
   std::string_view name() const override { return name_; }
 
@@ -162,6 +179,10 @@ class CudaPaged final : public AttentionBackend {
         ops::attention::cuda::WhyNotHopperPrefill(problem).empty()) {
       return ops::attention::cuda::RunHopperPrefill(problem, hopper_, stream);
     }
+    if (prefill_kernels_ == PrefillKernels::kSplitKv && has_hopper_plan_ &&
+        ops::attention::cuda::WhyNotHopperSplitKv(problem).empty()) {
+      return ops::attention::cuda::RunHopperSplitKv(problem, hopper_, stream);
+    }
     return ops::attention::cuda::RunSplitKv(problem, prefill_, stream);
   }
 
@@ -179,7 +200,7 @@ class CudaPaged final : public AttentionBackend {
   }
 
   HopperPrefillPlan HopperPlanOf(const Batch& batch) const {
-    if (!has_prefill_ || prefill_kernels_ != PrefillKernels::kHopper) {
+    if (!has_prefill_ || !has_hopper_plan_) {
       return {};
     }
     return ops::attention::PlanHopperPrefill(
@@ -287,6 +308,7 @@ class CudaPaged final : public AttentionBackend {
   AttentionProblem problem_;
   PrefillKernels prefill_kernels_;
   bool by_tensor_cores_;
+  bool has_hopper_plan_;  // our own kernels for Hopper take chunks of prompts, where layers allow
   CudaStepMemory plan_memory_;
   CudaStepMemory fa3_staging_;
   Buffer partials_;
@@ -303,21 +325,11 @@ class CudaPaged final : public AttentionBackend {
   FlashInferPlan fa3_plan_;
 };
 
-// What the kernels for Hopper need of a problem.
+// What the kernels for Hopper need that are not split_kv's.
 Status CheckHopperKernels(const AttentionProblem& problem) {
   QUIRE_RETURN_IF_ERROR(PagedSupports(problem));
   QUIRE_RETURN_IF_ERROR(CheckBitsMayDiffer(problem));
-  if (problem.head_dim != 64 && problem.head_dim != 128) {
-    return Unsupported("head size ", problem.head_dim, " is not 64 or 128");
-  }
-  if (!IsHalf(problem.cache_dtype) || problem.query_dtype != problem.cache_dtype) {
-    return Unsupported("activations of ", InfoOf(problem.query_dtype).name, " and a cache of ",
-                       InfoOf(problem.cache_dtype).name, " are not both f16 or both bf16");
-  }
-  const std::string& found = problem.device->properties().instruction_set;
-  return found == "sm_90"
-             ? OkStatus()
-             : Unsupported("the device is ", found, "; these kernels are for sm_90 (Hopper) alone");
+  return CheckHopper(problem);
 }
 
 }  // namespace
@@ -327,7 +339,10 @@ Result<std::string> SplitKvSupports(const AttentionProblem& problem) {
   if (const std::string reason = WhyNotTensorCores(problem); !reason.empty()) {
     return StrCat("the general kernel for all rows: ", reason);
   }
-  return std::string("split_kv for all rows");
+  return CheckHopper(problem).ok()
+             ? std::string(
+                   "split_kv for all rows, hopper_split_kv for prompts without window or soft cap")
+             : std::string("split_kv for all rows");
 }
 
 Status CheckBitsMayDiffer(const AttentionProblem& problem) {

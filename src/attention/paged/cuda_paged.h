@@ -12,7 +12,7 @@ namespace quire {
 
 // By what chunks of prompts run.
 enum class PrefillKernels : uint8_t {
-  kSplitKv,        // our own: a row's bits do not depend on the step that it is in
+  kSplitKv,        // our own: a row's bits do not depend on the step that it is in; also on Hopper
   kFlashInferFa3,  // FlashInfer's for Hopper
   kHopper,         // our own for Hopper
 };

@@ -80,6 +80,24 @@ class StepData {
     return layer;
   }
 
+  // Leaves row `row` of a single sequence, as the step that decoded it.
+  void KeepRow(int32_t row) {
+    const auto rest = static_cast<size_t>(row) + 1;
+    const auto keep = [&](auto& values_of_rows, size_t of_row) {
+      values_of_rows.resize(rest * of_row);
+    };
+    keep(batch.tokens, 1);
+    keep(batch.positions, 1);
+    keep(batch.slot_mapping, 1);
+    const auto head_bytes = static_cast<size_t>(BytesOf(shape_.dtype, shape_.head_dim));
+    keep(query, kHeads * head_bytes);
+    keep(key, kKvHeads * head_bytes);
+    keep(value, kKvHeads * head_bytes);
+    keep(out, kHeads * head_bytes);
+    batch.kv_length = {row + 1};
+    KeepLast(1);
+  }
+
   // Leaves the last `rows` rows of a single sequence.
   void KeepLast(int32_t rows) {
     const auto dropped = batch.num_tokens() - rows;
@@ -209,6 +227,36 @@ class CudaPagedTest : public testing::Test {
     }
   }
 
+  std::unique_ptr<AttentionBackend> InvariantBackend(const Shape& shape) {
+    AttentionProblem problem = ProblemOf(shape);
+    problem.batch_invariant = true;
+    std::string reason;
+    auto backend = ChooseAttentionBackend("auto", problem, reason);
+    EXPECT_TRUE(backend.ok()) << backend.status().message();
+    EXPECT_THAT(reason, testing::HasSubstr("split_kv for all rows"));
+    return *std::move(backend);
+  }
+
+  // The last rows of a prompt that brings them alone have the bits of the whole prompt's.
+  void ExpectIndependentRows(const Shape& shape, int32_t length) {
+    auto backend = InvariantBackend(shape);
+    StepData whole(shape, {length}, {length});
+    ASSERT_TRUE(RunStep(device_.Context(), *backend, whole, 1).ok());
+    const std::vector<float> all = whole.Out();
+    for (const int32_t rows : {1, 7, 16, 17, 150, 300}) {
+      if (rows > length) {
+        break;
+      }
+      StepData part(shape, {length}, {length});
+      part.keys = whole.keys;
+      part.values = whole.values;
+      part.KeepLast(rows);
+      ASSERT_TRUE(RunStep(device_.Context(), *backend, part, 1).ok());
+      const std::vector<float> last(all.end() - int64_t{rows} * kHeads * shape.head_dim, all.end());
+      EXPECT_EQ(ops::BitMismatch(part.Out(), last), "") << rows << " of " << length << " rows";
+    }
+  }
+
   PlatformFixture device_{PlatformKind::kCuda};
 };
 
@@ -232,28 +280,36 @@ TEST_F(CudaPagedTest, AgreesWithTheCpu) {
   }
 }
 
-// A prompt whole, in chunks, and row by row among others: the same bits.
+// A prompt whole, in chunks, and row by row: the same bits, whichever kernels take the rows.
 TEST_F(CudaPagedTest, RowsAreIndependentWhereTheyMust) {
-  constexpr int32_t kLength = 1100;
-  for (const Shape& shape : {Shape{128, DType::kBF16}, Shape{64, DType::kF16},
+  for (const Shape& shape : {Shape{128, DType::kBF16}, Shape{128, DType::kF16, -1, 64},
+                             Shape{64, DType::kF16}, Shape{64, DType::kBF16, -1, 1},
                              Shape{256, DType::kBF16, 511}, Shape{64, DType::kBF16, 100}}) {
-    AttentionProblem problem = ProblemOf(shape);
-    problem.batch_invariant = true;
-    std::string reason;
-    auto backend = ChooseAttentionBackend("auto", problem, reason);
-    ASSERT_TRUE(backend.ok()) << backend.status().message();
-    EXPECT_THAT(reason, testing::HasSubstr("split_kv for all rows"));
-    StepData whole(shape, {kLength}, {kLength});
-    ASSERT_TRUE(RunStep(device_.Context(), **backend, whole, 1).ok());
-    for (const int32_t rows : {1, 7, 16, 17, 300}) {
-      StepData part(shape, {kLength}, {kLength});
-      part.keys = whole.keys;
-      part.values = whole.values;
-      part.KeepLast(rows);
-      ASSERT_TRUE(RunStep(device_.Context(), **backend, part, 1).ok());
-      const std::vector<float> all = whole.Out();
-      const std::vector<float> last(all.end() - int64_t{rows} * kHeads * shape.head_dim, all.end());
-      EXPECT_EQ(ops::BitMismatch(part.Out(), last), "") << rows << " rows";
+    for (const int32_t length : {40, 256, 1100, 2305}) {
+      ExpectIndependentRows(shape, length);
+    }
+  }
+}
+
+// What runs through split_kv row by row has the bits of its kernel for Hopper, in any company.
+TEST_F(CudaPagedTest, PromptsHaveTheBitsOfDecodeRows) {
+  constexpr int32_t kLength = 1091;
+  for (const Shape& shape : {Shape{128, DType::kBF16}, Shape{64, DType::kF16, -1, 8}}) {
+    auto backend = InvariantBackend(shape);
+    StepData prompt(shape, {kLength}, {kLength});
+    ASSERT_TRUE(RunStep(device_.Context(), *backend, prompt, 1).ok());
+    const std::vector<float> rows = prompt.Out();
+    const int64_t row = int64_t{kHeads} * shape.head_dim;
+    for (const int32_t length : {1, 2, 63, 64, 65, 128, 255, 256, 257, 700, 1023, 1024, 1025}) {
+      StepData decode(shape, {kLength}, {kLength});
+      decode.keys = prompt.keys;
+      decode.values = prompt.values;
+      decode.KeepRow(length - 1);
+      ASSERT_TRUE(RunStep(device_.Context(), *backend, decode, 1).ok());
+      EXPECT_EQ(ops::BitMismatch(decode.Out(),
+                                 {rows.begin() + (length - 1) * row, rows.begin() + length * row}),
+                "")
+          << "row " << length - 1;
     }
   }
 }

@@ -65,7 +65,9 @@ __device__ inline int BitsOfPage(const Problem& problem) {
   return __ffs(problem.page_size) - 1;
 }
 
-template <int kDim>
+// With one stage of queries, a tile's last values come before the queries of the next, which wait
+// for the last scores.
+template <int kDim, int kQueryStages = kStages>
 class Loader {
  public:
   __device__ Loader(const Problem& problem, const HopperPrefillSchedule& schedule,
@@ -92,6 +94,11 @@ class Loader {
         page = PageOf(turn, 0);
       }
       raw = Read(tiles + i + 1, i + 1 < turns);
+      bool are_values_due = count > 0;
+      if (kQueryStages == 1 && are_values_due) {
+        LoadValues(last, count - 1);
+        are_values_due = false;
+      }
       LoadQuery(turn, static_cast<uint32_t>(i));
       const int key_tiles = turn.key_tiles();
       for (int j = 0; j < key_tiles; ++j, ++count) {
@@ -103,9 +110,10 @@ class Loader {
           page = PageOf(TurnOf(raw), 0);
         }
         LoadKeys(tile, count);
-        if (count > 0) {
+        if (are_values_due) {
           LoadValues(last, count - 1);
         }
+        are_values_due = true;
         last = tile;
       }
     }
@@ -157,8 +165,8 @@ class Loader {
     const auto row = static_cast<int>(threadIdx.x);
     const int64_t offset = (int64_t{turn.first_row} + row) * problem_.query.row_stride +
                            turn.head * problem_.query.head_stride;
-    const uint32_t stage = i % kStages;
-    AwaitEmpty(b_.query_empty + stage, i);
+    const uint32_t stage = i % kQueryStages;
+    AwaitEmpty(b_.query_empty + stage, i, kQueryStages);
     if (threadIdx.x == 0) {
       shared_.turns[stage] = turn;
     }
@@ -189,8 +197,8 @@ class Loader {
   }
 
   // Until tile `count` of a ring may be written to its stage.
-  __device__ void AwaitEmpty(const uint64_t* empty, uint32_t count) {
-    const uint32_t phase = count / kStages % 2 ^ 1;
+  __device__ void AwaitEmpty(const uint64_t* empty, uint32_t count, uint32_t stages = kStages) {
+    const uint32_t phase = count / stages % 2 ^ 1;
     if (!Barrier::test_wait(empty, phase, true)) {
       Tell<0>();  // those who are to empty the stage may wait for it
       Barrier::wait(empty, phase);

@@ -30,6 +30,40 @@ __device__ __forceinline__ void PassTurn(int group) {
   cutlass::arch::NamedBarrier::arrive(kGroups * 128, 2 - group);
 }
 
+// Writes 16 rows of the warp from row `first` of the turn's on, each times its factor, through
+// shared memory where segment_at(row, i) is the address of 16-byte segment i of a row.
+template <typename T, int kDim, typename SegmentAt>
+__device__ __forceinline__ void StoreRows(const Problem& problem, const Turn& turn, int first,
+                                          const float (&out)[kDim / 2], const float (&factor)[2],
+                                          const SegmentAt& segment_at) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+#pragma unroll
+  for (int i = 0; i < kDim / 2; i += 2) {
+    const float by = factor[i / 2 % 2];
+    asm volatile(
+        "st.shared.b32 [%0], %1;" ::"r"(segment_at(lane / 4 + i / 2 % 2 * 8, i / 4) + lane % 4 * 4),
+        "r"(Pack<T>(out[i] * by, out[i + 1] * by))
+        : "memory");
+  }
+  __syncwarp();
+  constexpr int kLanes = kDim / 8;  // for a row, 16 bytes each
+  auto* const to =
+      static_cast<T*>(problem.out.data) + turn.head * problem.out.head_stride + lane % kLanes * 8;
+#pragma unroll
+  for (int i = 0; i < 16; i += 32 / kLanes) {
+    const int row = i + lane / kLanes;
+    uint4 x;
+    asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+                 : "r"(segment_at(row, lane % kLanes))
+                 : "memory");
+    if (first + row < turn.rows) {
+      const int64_t at = int64_t{turn.first_row} + first + row;
+      *reinterpret_cast<uint4*>(to + at * problem.out.row_stride) = x;
+    }
+  }
+}
+
 // One pipeline runs through the key tiles of all turns: while the scores of a key tile become
 // weights, the product of the weights before it with their values is under way.
 template <typename T, int kDim>
@@ -187,35 +221,12 @@ class Multiplier {
     }
   }
 
-  // Writes 16 rows of the warp: through its rows of the queries, which nobody reads any more.
+  // Through the warp's rows of the queries, which nobody reads any more.
   __device__ __forceinline__ void StoreOut(const Turn& turn, uint8_t* query) const {
     const int first = group_ * 64 + warp_ * 16;
     const uint32_t base = SharedAddress(query) + static_cast<uint32_t>(first) * 128;
-#pragma unroll
-    for (int i = 0; i < kDim / 2; i += 2) {
-      const uint32_t to = base + At(lane_ / 4 + i / 2 % 2 * 8, i / 4) + lane_ % 4 * 4;
-      const float factor = factor_[i / 2 % 2];
-      asm volatile("st.shared.b32 [%0], %1;" ::"r"(to),
-                   "r"(Pack<T>(out_[i] * factor, out_[i + 1] * factor))
-                   : "memory");
-    }
-    __syncwarp();
-    constexpr int kLanes = kDim / 8;  // for a row, 16 bytes each
-    auto* const out = static_cast<T*>(problem_.out.data) + turn.head * problem_.out.head_stride +
-                      lane_ % kLanes * 8;
-#pragma unroll
-    for (int i = 0; i < 16; i += 32 / kLanes) {
-      const int row = i + lane_ / kLanes;
-      uint4 x;
-      asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
-                   : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
-                   : "r"(base + At(row, lane_ % kLanes))
-                   : "memory");
-      if (first + row < turn.rows) {
-        const int64_t to = int64_t{turn.first_row} + first + row;
-        *reinterpret_cast<uint4*>(out + to * problem_.out.row_stride) = x;
-      }
-    }
+    StoreRows<T, kDim>(problem_, turn, first, out_, factor_,
+                       [base](int row, int segment) { return base + At(row, segment); });
   }
 
   // Byte of 16-byte segment `segment` of row `row`.

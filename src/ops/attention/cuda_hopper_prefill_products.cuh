@@ -89,20 +89,12 @@ struct Rows {
   float sum[2] = {};  // of this thread's keys
 };
 
-__device__ __forceinline__ float MaxOfFour(float x) {
-  x = fmaxf(x, __shfl_xor_sync(0xffffffff, x, 1));
-  return fmaxf(x, __shfl_xor_sync(0xffffffff, x, 2));
-}
-__device__ __forceinline__ float SumOfFour(float x) {
-  x += __shfl_xor_sync(0xffffffff, x, 1);
-  return x + __shfl_xor_sync(0xffffffff, x, 2);
-}
-
 // Removes what the thread's rows do not see: the first sees `end` keys of the tile, or none.
-__device__ __forceinline__ void Mask(int end, float (&scores)[64]) {
+template <int kCount>
+__device__ __forceinline__ void Mask(int end, float (&scores)[kCount]) {
   const int first = static_cast<int>(threadIdx.x) % 4 * 2;
 #pragma unroll
-  for (int i = 0; i < 64; ++i) {
+  for (int i = 0; i < kCount; ++i) {
     if (i / 4 * 8 + i % 2 + first >= end + i / 2 % 2 * 8) {
       scores[i] = MinusInfinity();
     }

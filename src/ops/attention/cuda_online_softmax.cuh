@@ -26,6 +26,16 @@ __device__ __forceinline__ float Exp2(float x) {
   return y;
 }
 
+// Of the four lanes that have a row of an instruction's accumulator.
+__device__ __forceinline__ float MaxOfFour(float x) {
+  x = fmaxf(x, __shfl_xor_sync(0xffffffff, x, 1));
+  return fmaxf(x, __shfl_xor_sync(0xffffffff, x, 2));
+}
+__device__ __forceinline__ float SumOfFour(float x) {
+  x += __shfl_xor_sync(0xffffffff, x, 1);
+  return x + __shfl_xor_sync(0xffffffff, x, 2);
+}
+
 // What a maximum is subtracted as: 0 for the one of no keys, whose exponentials are then 0.
 __device__ __forceinline__ float BaseOf(float max) {
   return max == MinusInfinity() ? 0.0f : max;

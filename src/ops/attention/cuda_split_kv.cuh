@@ -60,7 +60,7 @@ cudaError_t LaunchSplitKv(const SplitKvArgs& args, cudaStream_t stream) {
   const cudaError_t error =
       schedule.grain == SplitKvGrain::kParts
           ? LaunchAttention(args, PartKernel<T, kDim>, int64_t{schedule.work_count} * kParts,
-                            PartSizes<kDim>::kThreads, PartSizes<kDim>::kSharedBytes, stream)
+                            PartSizes<kDim>::kThreads, PartShared<kDim>::kBytes, stream)
           : LaunchAttention(args, SplitKvKernel<T, kDim>, schedule.work_count,
                             SplitKvSizes<kDim>::kThreads, SplitKvSizes<kDim>::kSharedBytes, stream);
   return error != cudaSuccess || schedule.merge_count == 0

@@ -2,11 +2,12 @@
 // prompts ("Flash-Decoding", Dao et al., 2023). f16 and bf16 with tensor cores.
 //
 // The arithmetic is fixed by positions alone. Keys fall into chunks of kChunk, counted from a
-// sequence's first key. The kParts parts of a chunk have one order of sums; they are folded into
-// chunks, chunks into spans and spans into rows, each in ascending order
-// (cuda_online_softmax.cuh). Which thread block takes what is the schedule: it may be anything and
+// sequence's first key. A part of a chunk, 64 keys, is weighed by its largest score and summed in
+// one order; parts are folded into chunks, chunks into spans and spans into rows, each in ascending
+// order (cuda_row_sums.cuh). Which thread block takes what is the schedule: it may be anything and
 // changes no bit. So a row's result depends on its query, its position and the keys
-// and values that it sees, and on nothing else.
+// and values that it sees, and on nothing else. cuda_hopper_split_kv.h has the same arithmetic for
+// long chunks of prompts.
 //
 // Rows of the same sequence and kv head share each key that is read: query row i and head h of the
 // group are row i * group + h, and kTileRows of these are a tile.

@@ -1,8 +1,8 @@
 // The kernel whose blocks take whole chunks of keys, for many rows and long contexts.
 //
-// Each warp keeps kStages of its own tiles in flight with cp.async and never waits for another warp
-// before the chunk ends. It fetches tiles of the next chunk while it still computes this one. At
-// the end of a chunk the results of the warps are folded in order, at the end of a span its chunks.
+// Keys and values of the next parts are on their way, with cp.async, while a part is computed. The
+// warps of a block meet once in each part, when its scores are there; each then goes on to the next
+// with its own columns, in whose registers parts join chunks, these spans, and these the row.
 #pragma once
 
 #include "ops/attention/cuda_split_kv_warp.cuh"
@@ -10,306 +10,157 @@
 namespace quire::ops::attention::cuda {
 
 template <int kDim>
-struct SplitKvSizes : WarpSizes<kDim> {
-  using WarpSizes<kDim>::kRows;
-  using WarpSizes<kDim>::kStageBytes;
-  static constexpr int kThreads = kParts * 32;
+struct SplitKvSizes : PartSizes<kDim> {
+  using PartSizes<kDim>::kTiles;
   static constexpr int kStages = kDim <= 64 ? 6 : 3;
-  static constexpr int kWarpBytes = kStages * kStageBytes;
-  static constexpr int kRowsBytes = kParts * 2 * kRows * 4;  // of this chunk and the next
-  static constexpr int kScalarBytes = kParts * kTileRows * 8;
-  static constexpr int kTotalBytes = kTileRows * kDim * 4;
-  static constexpr int kSharedBytes =
-      kParts * kWarpBytes + kRowsBytes + kScalarBytes + kTotalBytes + kParts * 4;
+  static constexpr int kPartBytes = kTiles * PartSizes<kDim>::kTileBytes;  // of keys, or of values
+  static constexpr int kPartScoreBytes = kTiles * PartSizes<kDim>::kScoreBytes;
+  static constexpr int kSharedBytes = 2 * kStages * kPartBytes + 2 * kPartScoreBytes;
   static constexpr int kResidentBlocks = kDim <= 128 ? 2 : 1;
-  static_assert(kTileRows * kDim * 4 == kStageBytes, "a warp's result lies over one stage");
 };
 
-// Element d of row r of a warp's result, exchanged so that the rows of a column lie in different
-// banks.
-template <int kDim>
-__device__ __forceinline__ int PieceOffset(int r, int d) {
-  return r * kDim + (d ^ (r % 8 * 8));
-}
-
-// One row of a tile, spread over 8 threads: this one has the elements 4 c + 32 j.
-template <typename T, int kDim>
-struct RowResult {
-  float max = MinusInfinity();
-  float sum = 0.0f;
-  float4 acc[kDim / 32];
-
-  __device__ void Clear() {
-    max = MinusInfinity();
-    sum = 0.0f;
-#pragma unroll
-    for (int j = 0; j < kDim / 32; ++j) {
-      acc[j] = {0.0f, 0.0f, 0.0f, 0.0f};
-    }
-  }
-
-  __device__ void Add(const FoldFactors& factors, int j, const float4& piece) {
-    acc[j] = {FoldSum(acc[j].x, piece.x, factors), FoldSum(acc[j].y, piece.y, factors),
-              FoldSum(acc[j].z, piece.z, factors), FoldSum(acc[j].w, piece.w, factors)};
-  }
-
-  // What saw nothing changes nothing.
-  __device__ void Join(const RowResult& piece) {
-    if (piece.max == MinusInfinity()) {
-      return;
-    }
-    const FoldFactors factors = Fold(max, piece.max);
-    max = factors.max;
-    sum = FoldSum(sum, piece.sum, factors);
-#pragma unroll
-    for (int j = 0; j < kDim / 32; ++j) {
-      Add(factors, j, piece.acc[j]);
-    }
-  }
-
-  // A warp's result of row r.
-  __device__ void JoinShared(const float* piece, float2 scalars, int r, int c) {
-    if (scalars.x == MinusInfinity()) {
-      return;
-    }
-    const FoldFactors factors = Fold(max, scalars.x);
-    max = factors.max;
-    sum = FoldSum(sum, scalars.y, factors);
-#pragma unroll
-    for (int j = 0; j < kDim / 32; ++j) {
-      Add(factors, j,
-          *reinterpret_cast<const float4*>(piece + PieceOffset<kDim>(r, 4 * c + 32 * j)));
-    }
-  }
-
-  __device__ void LoadSums(const float* from, int c) {
-#pragma unroll
-    for (int j = 0; j < kDim / 32; ++j) {
-      acc[j] = *reinterpret_cast<const float4*>(from + 4 * c + 32 * j);
-    }
-  }
-
-  __device__ void StoreSums(float* to, int c) const {
-#pragma unroll
-    for (int j = 0; j < kDim / 32; ++j) {
-      *reinterpret_cast<float4*>(to + 4 * c + 32 * j) = acc[j];
-    }
-  }
-
-  __device__ void StoreOut(const Problem& problem, const RowPlace& place, int c) const {
-    const Finished finished = Finish(max, sum, problem.sinks, place.head);
-    if (c == 0 && problem.lse != nullptr) {
-      problem.lse[place.row * problem.q_heads + place.head] = finished.lse;
-    }
-    T* to = static_cast<T*>(problem.out.data) + place.row * problem.out.row_stride +
-            place.head * problem.out.head_stride + 4 * c;
-#pragma unroll
-    for (int j = 0; j < kDim / 32; ++j) {
-      Store(acc[j].x * finished.scale, to + 32 * j);
-      Store(acc[j].y * finished.scale, to + 32 * j + 1);
-      Store(acc[j].z * finished.scale, to + 32 * j + 2);
-      Store(acc[j].w * finished.scale, to + 32 * j + 3);
-    }
-  }
-};
-
-// The shared memory of a block.
+// The shared memory of a block: rings of keys and of values, and scores of this part and the next.
 template <int kDim>
 struct SplitKvShared {
   using Sizes = SplitKvSizes<kDim>;
   char* data;
 
-  __device__ char* Stages(int warp) const { return data + warp * Sizes::kWarpBytes; }
-  __device__ float* Piece(int warp, int stage) const {
-    return reinterpret_cast<float*>(Stages(warp) + stage * Sizes::kStageBytes);
+  __device__ uint32_t Keys(int32_t part, int tile) const {
+    return SharedAddress(data) + (part % Sizes::kStages * Sizes::kTiles + tile) * Sizes::kTileBytes;
   }
-  __device__ int32_t* Rows(int warp, int parity) const {
-    return reinterpret_cast<int32_t*>(data + kParts * Sizes::kWarpBytes) +
-           (2 * warp + parity) * Sizes::kRows;
+  __device__ uint32_t Values(int32_t part, int tile) const {
+    return Keys(part, tile) + Sizes::kStages * Sizes::kPartBytes;
   }
-  __device__ float2* Scalars(int warp) const {
-    return reinterpret_cast<float2*>(data + kParts * Sizes::kWarpBytes + Sizes::kRowsBytes) +
-           warp * kTileRows;
-  }
-  // Weighted sums of row r over the spans so far, each thread its own elements.
-  __device__ float* Total(int r) const {
-    return reinterpret_cast<float*>(data + Sizes::kSharedBytes - kParts * 4 - Sizes::kTotalBytes) +
-           r * kDim;
-  }
-  // The stage over which the result of a warp lies.
-  __device__ int32_t& PieceStage(int warp) const {
-    return reinterpret_cast<int32_t*>(data + Sizes::kSharedBytes - kParts * 4)[warp];
+  __device__ TileScores Scores(int32_t part, int tile) const {
+    return {data + 2 * Sizes::kStages * Sizes::kPartBytes + part % 2 * Sizes::kPartScoreBytes +
+            tile * Sizes::kScoreBytes};
   }
 };
 
-// The ring of stages of a warp: tiles [done, asked) are under way.
+// The parts of a block's chunks, as one of its warps takes them: part p is scored while the values
+// of p + kStages - 2 and the keys of p + kStages - 1 and those before are on their way.
 template <typename T, int kDim>
-struct TileRing {
+class PartPipeline {
   using Sizes = SplitKvSizes<kDim>;
-  uint32_t asked = 0;
-  uint32_t done = 0;
 
-  __device__ int Stage(uint32_t tile) const { return static_cast<int>(tile % Sizes::kStages); }
+ public:
+  WarpAttention<T, kDim> attention;
 
-  // Asks for tiles until the ring is full or there are none.
-  __device__ void Fill(const WarpAttention<T, kDim, kDim>& attention, const int32_t* rows,
-                       WarpTiles<kDim>& tiles) {
-    while (asked - done < Sizes::kStages && tiles.next < tiles.end) {
-      attention.Fetch(rows, tiles.next++, Stage(asked++));
-      CommitCopies();
-    }
-  }
-
-  // Until the oldest tile under way has come.
-  template <int kPending = Sizes::kStages - 1>
-  __device__ void Wait() const {
-    if constexpr (kPending == 0) {
-      WaitForCopies<0>();
-    } else if (asked - done > kPending) {
-      WaitForCopies<kPending>();
-    } else {
-      Wait<kPending - 1>();
-    }
-    __syncwarp();
-  }
-};
-
-// What a thread has of row r so far: 8 threads a row, thread c of them.
-template <typename T, int kDim>
-struct RowState {
-  int r = static_cast<int>(threadIdx.x / 8);
-  int c = static_cast<int>(threadIdx.x % 8);
-  RowResult<T, kDim> span;  // the chunks of this one
-  float total_max = MinusInfinity();
-  float total_sum = 0.0f;
-
-  // The spans before; their weighted sums are at `sums`.
-  __device__ RowResult<T, kDim> Total(const float* sums) const {
-    RowResult<T, kDim> total;
-    total.max = total_max;
-    total.sum = total_sum;
-    total.LoadSums(sums, c);
-    return total;
-  }
-
-  __device__ void JoinSpan(float* sums) {
-    RowResult<T, kDim> total = Total(sums);
-    total.Join(span);
-    total_max = total.max;
-    total_sum = total.sum;
-    total.StoreSums(sums, c);
-  }
-
-  __device__ void StorePartial(const SplitKvArgs& args, const RowResult<T, kDim>& result,
-                               int64_t partial, int kv_head) const {
-    const int64_t row = PartialRow(args, partial, kv_head, r);
-    if (c == 0) {
-      PartialScalars(args)[row] = {result.max, result.sum};
-    }
-    result.StoreSums(args.schedule.partial_data + row * kDim, c);
-  }
-};
-
-// Folds what the warps left of a chunk.
-template <typename T, int kDim>
-__device__ void FoldWarps(const SplitKvArgs& args, const SplitKvShared<kDim>& shared,
-                          const BlockWork& block, int32_t chunk, RowState<T, kDim>& row) {
-  if (row.r >= block.valid_rows()) {
-    return;
-  }
-  RowResult<T, kDim> piece;
-  piece.Clear();
+  __device__ PartPipeline(const SplitKvArgs& args, const SplitKvShared<kDim>& shared,
+                          const BlockWork& block)
+      : attention(args.problem),
+        problem_(args.problem),
+        shared_(shared),
+        block_(block),
+        begin_(max(block.chunk_begin * kParts, block.tile.seen.begin / kPartKeys)),
+        end_(min(block.chunk_end * kParts, (block.tile.seen.end + kPartKeys - 1) / kPartKeys)) {
+    int32_t pages[Sizes::kStages];
 #pragma unroll
-  for (int w = 0; w < kParts; ++w) {
-    piece.JoinShared(shared.Piece(w, shared.PieceStage(w)), shared.Scalars(w)[row.r], row.r, row.c);
+    for (int i = 0; i < Sizes::kStages; ++i) {
+      pages[i] = PageOfPart(begin_ + i);
+    }
+    page_ = PageOfPart(begin_ + Sizes::kStages);
+    cudaGridDependencySynchronize();  // from here on what the kernel before wrote is read
+#pragma unroll
+    for (int i = 0; i < Sizes::kStages; ++i) {
+      FetchAhead(begin_ + i, pages[i]);
+    }
+    attention.LoadQuery(block);
   }
-  const SplitKvWork& work = block.work;
-  if (work.partial >= 0 && args.schedule.grain == SplitKvGrain::kChunks) {
-    row.StorePartial(args, piece, int64_t{work.partial} + chunk - work.chunk_begin, block.kv_head);
-    return;
+
+  __device__ int32_t begin() const { return begin_; }
+  __device__ int32_t end() const { return end_; }
+
+  // Leaves the result of a part in `attention`.
+  __device__ void Take(int32_t part) {
+    // Since this part's values have been asked for: later keys and values in turn.
+    WaitForCopies<2 * Sizes::kStages - 3>();
+    __syncwarp();
+    float score[2][4] = {};
+    attention.ScoreTile(shared_.Keys(part, warp_), FirstKey(part), score);
+    shared_.Scores(part, warp_).Put(score, attention.MaxOf(score));
+    __syncthreads();  // nobody needs the values of the part before any more
+    FetchAhead(part + Sizes::kStages, page_);
+    page_ = PageOfPart(part + Sizes::kStages + 1);
+    attention.TakePart([&](int tile) { return shared_.Scores(part, tile); },
+                       [&](int tile) { return shared_.Values(part, tile); });
   }
-  row.span.Join(piece);
-  if ((chunk + 1) % kSpan != 0 && chunk + 1 < block.chunk_end) {
-    return;
+
+ private:
+  // Of this warp's tile.
+  __device__ int32_t FirstKey(int32_t part) const {
+    return part * kPartKeys + warp_ * Sizes::kKeys;
   }
-  if (work.partial >= 0) {
-    row.StorePartial(args, row.span,
-                     int64_t{work.partial} + chunk / kSpan - work.chunk_begin / kSpan,
-                     block.kv_head);
-  } else {
-    row.JoinSpan(shared.Total(row.r));
+  __device__ int32_t KeyOf(int32_t part) const {
+    return FirstKey(part) + static_cast<int32_t>(threadIdx.x) % Sizes::kKeys;
   }
-  row.span.Clear();
-}
+  __device__ int32_t PageOfPart(int32_t part) const {
+    return part < end_ ? PageOf(problem_, block_, KeyOf(part)) : -1;
+  }
+
+  // Asks for the values of the part before `part`, and for the keys of `part`.
+  __device__ void FetchAhead(int32_t part, int32_t page) {
+    if (part > begin_ && part <= end_) {
+      attention.Fetch(problem_.value, row_, shared_.Values(part - 1, warp_));
+    }
+    CommitCopies();
+    row_ = RowAt(problem_, page, block_.kv_head, KeyOf(part));
+    if (part < end_) {
+      attention.Fetch(problem_.key, row_, shared_.Keys(part, warp_));
+    }
+    CommitCopies();
+  }
+
+  const Problem& problem_;
+  const SplitKvShared<kDim>& shared_;
+  const BlockWork& block_;
+  const int warp_ = static_cast<int>(threadIdx.x / 32);
+  const int32_t begin_;
+  const int32_t end_;
+  int32_t page_;  // of this thread's key of the next part to ask for
+  int32_t row_;   // of its key of the part before that
+};
 
 template <typename T, int kDim>
 __device__ void AttendBlock(const SplitKvArgs& args, const SplitKvShared<kDim>& shared,
                             const BlockWork& block) {
-  const Problem& problem = args.problem;
-  const int warp = static_cast<int>(threadIdx.x / 32);
-  WarpAttention<T, kDim, kDim> attention = {problem, SharedAddress(shared.Stages(warp)), 0};
-  TileRing<T, kDim> ring;
-  int parity = 0;
-  WarpTiles<kDim> tiles = WarpTiles<kDim>::Of(block, block.chunk_begin, warp);
-  RowPlaces<kDim> places;
-  places.Load(problem, block, tiles);
-  places.Store(problem, tiles, block.kv_head, shared.Rows(warp, parity));
-  __syncwarp();
-  int tile = tiles.next;
-  cudaGridDependencySynchronize();  // from here on what the kernel before wrote is read
-  ring.Fill(attention, shared.Rows(warp, parity), tiles);
-  attention.LoadQuery(block);
-  RowState<T, kDim> row;
-  row.span.Clear();
-  row.span.StoreSums(shared.Total(row.r), row.c);
-  for (int32_t chunk = block.chunk_begin; chunk < block.chunk_end; ++chunk, parity ^= 1) {
-    WarpTiles<kDim> next_tiles = WarpTiles<kDim>::Of(block, chunk + 1, warp);
-    places.Load(problem, block, next_tiles);
-    const int first = tile;
-    const int next_first = next_tiles.next;
-    const bool has_tiles = first < tiles.end;
-    int32_t* const next_rows = shared.Rows(warp, parity ^ 1);
-    attention.Start();
-    for (; tile < tiles.end; ++tile) {
-      ring.Wait();
-      const int stage = ring.Stage(ring.done);
-      float score[2][4] = {};
-      attention.ScoreStage(tiles.first_key + tile * WarpTiles<kDim>::kStride, stage, score);
-      attention.JoinStage(stage, attention.MaxOf(score), score);
-      __syncwarp();
-      if (tile == first) {
-        places.Store(problem, next_tiles, block.kv_head, next_rows);
-        __syncwarp();
-      }
-      if (tile + 1 < tiles.end) {  // the last stage takes this warp's result first
-        ++ring.done;
-        ring.Fill(attention, shared.Rows(warp, parity), tiles);
-        ring.Fill(attention, next_rows, next_tiles);
-      }
+  const SplitKvWork& work = block.work;
+  const bool has_chunks = work.partial >= 0 && args.schedule.grain == SplitKvGrain::kChunks;
+  PartPipeline<T, kDim> parts(args, shared, block);
+  RowSums<PartSizes<kDim>::kColumns / 2> chunk;
+  RowSums<PartSizes<kDim>::kColumns / 2> span;
+  RowSums<PartSizes<kDim>::kColumns / 2> row;
+  chunk.Clear();
+  span.Clear();
+  row.Clear();
+  for (int32_t part = parts.begin(); part < parts.end(); ++part) {
+    parts.Take(part);
+    chunk.Join(parts.attention.part);
+    const bool is_last = part + 1 == parts.end();
+    if ((part + 1) % kParts != 0 && !is_last) {
+      continue;
     }
-    if (!has_tiles) {
-      places.Store(problem, next_tiles, block.kv_head, next_rows);
-      __syncwarp();
+    const int32_t index = part / kParts;
+    if (has_chunks) {
+      parts.attention.StorePartial(args, block, int64_t{work.partial} + index - work.chunk_begin,
+                                   chunk);
+    } else {
+      span.Join(chunk);
     }
-    const int stage = ring.Stage(ring.done);
-    attention.LeaveScalars(shared.Scalars(warp), block.valid_rows());
-    if (has_tiles) {  // else there is no stage for the sums, nor are there any
-      attention.LeaveSums(shared.Piece(warp, stage), PieceOffset<kDim>, block.valid_rows());
+    chunk.Clear();
+    if (has_chunks || ((index + 1) % kSpan != 0 && !is_last)) {
+      continue;
     }
-    if (threadIdx.x % 32 == 0) {
-      shared.PieceStage(warp) = stage;
+    if (work.partial >= 0) {
+      parts.attention.StorePartial(
+          args, block, int64_t{work.partial} + index / kSpan - work.chunk_begin / kSpan, span);
+    } else {
+      row.Join(span);
     }
-    __syncthreads();
-    FoldWarps(args, shared, block, chunk, row);
-    __syncthreads();
-    ring.done += has_tiles ? 1 : 0;
-    ring.Fill(attention, next_rows, next_tiles);
-    tiles = next_tiles;
-    tile = next_first;
+    span.Clear();
   }
-  if (block.work.partial < 0 && row.r < block.valid_rows()) {
-    row.Total(shared.Total(row.r))
-        .StoreOut(problem, PlaceOf(problem, block.work, block.kv_head, row.r), row.c);
+  if (work.partial < 0) {
+    parts.attention.StoreOut(block, row);
   }
 }
 

@@ -1,44 +1,54 @@
-// One warp's share of a chunk of keys, for the kernels over split keys: where its keys are, their
-// way to shared memory, scores, weights and weighted sums.
+// One part of a chunk of keys, which the warps of a block share: where its keys are, their way to
+// shared memory, scores, weights and weighted sums.
 //
-// Within a chunk the key tiles of kKeys keys go round the kParts warps. A row of a page is gathered
-// by its own address: it costs the same whatever the page size.
+// Each warp fetches and scores a tile; then each weighs all tiles and sums the values for some of
+// the columns. All scores of a part are known before the first of them becomes a weight: weights
+// are relative to the largest of its scores, and nothing is rescaled within it. A row of a page is
+// gathered by its own address: it costs the same whatever the page size.
 #pragma once
 
-#include "ops/attention/cuda_online_softmax.cuh"
+#include "ops/attention/cuda_row_sums.cuh"
 #include "ops/attention/cuda_split_kv_work.cuh"
 #include "ops/attention/cuda_tensor_core.cuh"
 
 namespace quire::ops::attention::cuda {
 
+inline constexpr int kPartKeys = kChunk / kParts;
+
 template <int kDim>
-struct WarpSizes {
-  static constexpr int kKeys = 16;                        // of a tile
-  static constexpr int kTiles = kChunk / kKeys / kParts;  // of a chunk
-  static constexpr int kRows = kTiles * kKeys;            // of keys, of a chunk
-  static constexpr int kTileBytes = kKeys * kDim * 2;     // of keys, and of values
-  static constexpr int kStageBytes = 2 * kTileBytes;
+struct PartSizes {
+  static constexpr int kKeys = 16;                     // of a tile, the keys of one instruction
+  static constexpr int kTiles = kPartKeys / kKeys;     // of a part: one for each warp
+  static constexpr int kTileBytes = kKeys * kDim * 2;  // of keys, or of values
+  static constexpr int kThreads = kTiles * 32;
+  static constexpr int kColumns = kDim / kTiles;        // of a warp
+  static constexpr int kScoreBytes = 32 * (8 + 2) * 4;  // of a tile
 };
 
-// The tiles [next, end) of a warp in a chunk; tile i starts at first_key + i * kStride.
-template <int kDim>
-struct WarpTiles {
-  using Sizes = WarpSizes<kDim>;
-  static constexpr int kStride = Sizes::kKeys * kParts;
+// The scores of a tile in shared memory: those of each lane, and the largest of its two rows.
+struct TileScores {
+  char* data;
 
-  int32_t first_key;
-  int next;
-  int end;
-
-  __device__ static WarpTiles Of(const BlockWork& block, int32_t chunk, int warp) {
-    const int32_t first_key = chunk * kChunk + warp * Sizes::kKeys;
-    if (chunk >= block.chunk_end) {
-      return {first_key, 0, 0};
+  __device__ float4* Scores() const { return reinterpret_cast<float4*>(data) + threadIdx.x % 32; }
+  __device__ float2* Max() const {
+    return reinterpret_cast<float2*>(data + 2 * 32 * 16) + threadIdx.x % 32;
+  }
+  __device__ void Put(const float (&score)[2][4], float2 max) const {
+#pragma unroll
+    for (int n = 0; n < 2; ++n) {
+      Scores()[32 * n] = {score[n][0], score[n][1], score[n][2], score[n][3]};
     }
-    const int32_t before = block.tile.seen.begin - first_key - (Sizes::kKeys - 1);
-    const int32_t until = block.tile.seen.end - first_key;
-    return {first_key, before <= 0 ? 0 : (before + kStride - 1) / kStride,
-            until <= 0 ? 0 : min(Sizes::kTiles, (until + kStride - 1) / kStride)};
+    *Max() = max;
+  }
+  __device__ void Get(float (&score)[2][4]) const {
+#pragma unroll
+    for (int n = 0; n < 2; ++n) {
+      const float4 four = Scores()[32 * n];
+      score[n][0] = four.x;
+      score[n][1] = four.y;
+      score[n][2] = four.z;
+      score[n][3] = four.w;
+    }
   }
 };
 
@@ -61,49 +71,28 @@ __device__ inline int32_t RowAt(const Problem& problem, int32_t page, int kv_hea
   return page < 0 ? -1 : static_cast<int32_t>(at / 8);
 }
 
-// Where the keys of a warp's tiles are: looked up while the chunk before is computed.
-template <int kDim>
-struct RowPlaces {
-  using Sizes = WarpSizes<kDim>;
-  static constexpr int kCount = Sizes::kRows / 32;
-  int32_t page[kCount];
+// Whether scores need no more than a factor, which then is one with that of Exp2's units.
+__device__ inline bool IsScaledLate(const Problem& problem) {
+  return problem.scale > 0.0f && problem.logit_soft_cap <= 0.0f;
+}
 
-  __device__ static int32_t KeyOf(const WarpTiles<kDim>& tiles, int i) {
-    const int index = static_cast<int>(threadIdx.x % 32) + 32 * i;
-    return tiles.first_key + index / Sizes::kKeys * WarpTiles<kDim>::kStride + index % Sizes::kKeys;
-  }
-
-  __device__ void Load(const Problem& problem, const BlockWork& block,
-                       const WarpTiles<kDim>& tiles) {
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      page[i] = PageOf(problem, block, KeyOf(tiles, i));
-    }
-  }
-
-  __device__ void Store(const Problem& problem, const WarpTiles<kDim>& tiles, int kv_head,
-                        int32_t* rows) const {
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      rows[threadIdx.x % 32 + 32 * i] = RowAt(problem, page[i], kv_head, KeyOf(tiles, i));
-    }
-  }
-};
-
-// One warp's share of a part: its scores, and kColumns columns of its weighted sums.
-template <typename T, int kDim, int kColumns>
+// One warp's share of a part.
+template <typename T, int kDim>
 struct WarpAttention {
-  using Sizes = WarpSizes<kDim>;
+  using Sizes = PartSizes<kDim>;
   static constexpr int kSegments = kDim / 8;  // of 16 bytes, of a row of keys
 
   const Problem& problem;
-  uint32_t stages;  // in shared memory
   int first_column;
+  float factor;  // of what Mask() leaves: scores become units of log 2
   Span span[2];  // of the two rows whose scores this lane has
   uint32_t query[kDim / 16][4];
-  float acc[kColumns / 8][4];
-  float max[2];
-  float sum[2];
+  RowSums<Sizes::kColumns / 2> part;
+
+  __device__ explicit WarpAttention(const Problem& problem)
+      : problem(problem),
+        first_column(static_cast<int>(threadIdx.x / 32) * Sizes::kColumns),
+        factor(IsScaledLate(problem) ? problem.scale * kLog2E : kLog2E) {}
 
   __device__ void LoadQuery(const BlockWork& block) {
     const int lane = threadIdx.x % 32;
@@ -124,36 +113,21 @@ struct WarpAttention {
     }
   }
 
-  __device__ void Start() {
-#pragma unroll
-    for (int n = 0; n < kColumns / 8; ++n) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        acc[n][i] = 0.0f;
-      }
-    }
-    max[0] = max[1] = MinusInfinity();
-    sum[0] = sum[1] = 0.0f;
-  }
-
-  // Asks for the keys and values of tile `index` of this warp, whose keys are at `rows`.
-  __device__ void Fetch(const int32_t* rows, int index, int stage) const {
+  // Asks for a tile of `from`; lane i's row, and lane i + 16's, is that of key i.
+  __device__ static void Fetch(const KvRows& from, int32_t row_of_lane, uint32_t to) {
     const int lane = threadIdx.x % 32;
-    const uint32_t to = stages + stage * Sizes::kStageBytes;
 #pragma unroll
     for (int i = 0; i < Sizes::kKeys * kSegments / 32; ++i) {
       const int key = (lane + 32 * i) / kSegments;
       const int segment = (lane + 32 * i) % kSegments;
-      const int32_t row = rows[index * Sizes::kKeys + key];
+      const int32_t row = __shfl_sync(0xffffffff, row_of_lane, key);
       const int64_t offset = row < 0 ? 0 : int64_t{row} * 16 + segment * 16;
-      const uint32_t at = to + Swizzled<kSegments>(key, segment);
-      CopyAsync(at, static_cast<const char*>(problem.key.data) + offset, row >= 0);
-      CopyAsync(at + Sizes::kTileBytes, static_cast<const char*>(problem.value.data) + offset,
-                row >= 0);
+      CopyAsync(to + Swizzled<kSegments>(key, segment),
+                static_cast<const char*>(from.data) + offset, row >= 0);
     }
   }
 
-  // Scores of 16 keys: [2 * half + i] of score n is of row `half` and key 8 n + lane % 4 * 2 + i.
+  // Adds the products with the 16 keys of a tile.
   __device__ void Scores(uint32_t keys, float (&score)[2][4]) const {
     const int lane = threadIdx.x % 32;
 #pragma unroll
@@ -165,64 +139,72 @@ struct WarpAttention {
     }
   }
 
+  // Minus infinity for what the rows do not see.
   __device__ void Mask(int32_t first_key, float (&score)[2][4]) const {
+    const bool is_scaled_late = IsScaledLate(problem);
     const float cap = problem.logit_soft_cap;
 #pragma unroll
     for (int n = 0; n < 2; ++n) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const auto key = static_cast<int32_t>(first_key + 8 * n + threadIdx.x % 4 * 2 + i % 2);
-        float x = score[n][i] * problem.scale;
-        if (cap > 0.0f) {
-          x = cap * tanhf(x / cap);
+        float x = score[n][i];
+        if (!is_scaled_late) {
+          x *= problem.scale;
+          x = cap > 0.0f ? cap * tanhf(x / cap) : x;
         }
         const Span& seen = span[i / 2];
-        score[n][i] = key >= seen.begin && key < seen.end ? x * kLog2E : MinusInfinity();
+        score[n][i] = key >= seen.begin && key < seen.end ? x : MinusInfinity();
       }
     }
   }
 
-  // The largest masked score of each of the two rows.
-  __device__ static float2 MaxOf(const float (&score)[2][4]) {
-    float most[2];
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      most[half] = fmaxf(fmaxf(score[0][2 * half], score[0][2 * half + 1]),
-                         fmaxf(score[1][2 * half], score[1][2 * half + 1]));
-      most[half] = fmaxf(most[half], __shfl_xor_sync(0xffffffff, most[half], 1));
-      most[half] = fmaxf(most[half], __shfl_xor_sync(0xffffffff, most[half], 2));
-    }
-    return {most[0], most[1]};
+  // Scores of the 16 keys from `first_key` on.
+  __device__ void ScoreTile(uint32_t keys, int32_t first_key, float (&score)[2][4]) const {
+    Scores(keys, score);
+    Mask(first_key, score);
   }
 
-  // Exponentials of the scores; what was there is rescaled where the maximum grows.
-  __device__ void Exponentials(float2 max_of, float (&score)[2][4]) {
-    float kept[2];
-    bool grows = false;
+  // The largest of a tile's scores that this lane has, for each of the two rows.
+  __device__ static float2 MaxOf(const float (&score)[2][4]) {
+    return {fmaxf(fmaxf(score[0][0], score[0][1]), fmaxf(score[1][0], score[1][1])),
+            fmaxf(fmaxf(score[0][2], score[0][3]), fmaxf(score[1][2], score[1][3]))};
+  }
+
+  // Sums the values of a part whose tiles' scores and values are there.
+  template <typename ScoresOf, typename ValuesOf>
+  __device__ void TakePart(const ScoresOf& scores_of, const ValuesOf& values_of) {
+    float2 max = {MinusInfinity(), MinusInfinity()};
+#pragma unroll
+    for (int tile = 0; tile < Sizes::kTiles; ++tile) {
+      const float2 other = *scores_of(tile).Max();
+      max = {fmaxf(max.x, other.x), fmaxf(max.y, other.y)};
+    }
+    part.Clear();
+    part.scalars.max[0] = __fmul_rn(MaxOfFour(max.x), factor);  // never one with what follows
+    part.scalars.max[1] = __fmul_rn(MaxOfFour(max.y), factor);
+#pragma unroll
+    for (int tile = 0; tile < Sizes::kTiles; ++tile) {
+      float score[2][4];
+      scores_of(tile).Get(score);
+      Weigh(score);
+      AddValues(values_of(tile), score);
+    }
+    part.scalars.sum[0] = SumOfFour(part.scalars.sum[0]);
+    part.scalars.sum[1] = SumOfFour(part.scalars.sum[1]);
+  }
+
+  // Scores of a tile become weights.
+  __device__ void Weigh(float (&score)[2][4]) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const float most = fmaxf(half == 0 ? max_of.x : max_of.y, max[half]);
-      const float base = BaseOf(most);
-      kept[half] = Exp2(max[half] - base);
-      grows = grows || most != max[half];
-      max[half] = most;
-      sum[half] *= kept[half];
+      const float base = BaseOf(part.scalars.max[half]);
 #pragma unroll
       for (int n = 0; n < 2; ++n) {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          score[n][2 * half + i] = Exp2(score[n][2 * half + i] - base);
-          sum[half] += score[n][2 * half + i];
-        }
-      }
-    }
-    if (__any_sync(0xffffffff, grows)) {
-#pragma unroll
-      for (int n = 0; n < kColumns / 8; ++n) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          acc[n][i] *= kept[i / 2];
-        }
+        float* const pair = score[n] + 2 * half;
+        pair[0] = Exp2(fmaf(pair[0], factor, -base));
+        pair[1] = Exp2(fmaf(pair[1], factor, -base));
+        part.scalars.sum[half] += pair[0] + pair[1];
       }
     }
   }
@@ -233,57 +215,66 @@ struct WarpAttention {
                            Pack<T>(weight[1][0], weight[1][1]),
                            Pack<T>(weight[1][2], weight[1][3])};
 #pragma unroll
-    for (int n = 0; n < kColumns / 16; ++n) {
+    for (int n = 0; n < Sizes::kColumns / 16; ++n) {
       uint32_t b[4];
       LoadMatricesTransposed(
           b, values + Swizzled<kSegments>(lane % 16, first_column / 8 + 2 * n + lane / 16));
-      Multiply<T>(acc[2 * n], a, b[0], b[1]);
-      Multiply<T>(acc[2 * n + 1], a, b[2], b[3]);
+      Multiply<T>(Sums(2 * n), a, b[0], b[1]);
+      Multiply<T>(Sums(2 * n + 1), a, b[2], b[3]);
     }
   }
 
-  // Masked scores of the tile of keys in a stage, which start at `first_key`.
-  __device__ void ScoreStage(int32_t first_key, int stage, float (&score)[2][4]) const {
-    Scores(stages + stage * Sizes::kStageBytes, score);
-    Mask(first_key, score);
-  }
+  // Those of columns 8 n on.
+  __device__ float (&Sums(int n))[4] { return *reinterpret_cast<float(*)[4]>(part.sums + 4 * n); }
 
-  // Joins that tile.
-  __device__ void JoinStage(int stage, float2 max_of, float (&score)[2][4]) {
-    Exponentials(max_of, score);
-    AddValues(stages + stage * Sizes::kStageBytes + Sizes::kTileBytes, score);
-  }
-
-  // Leaves the maxima and sums of the rows.
-  __device__ void LeaveScalars(float2* scalars, int valid_rows) const {
+  // Leaves a result of this warp's columns. What saw nothing leaves no sums.
+  __device__ void StorePartial(const SplitKvArgs& args, const BlockWork& block, int64_t partial,
+                               const RowSums<Sizes::kColumns / 2>& result) const {
     const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int r = lane / 4 + 8 * half;
-      float total = sum[half];
-      total += __shfl_xor_sync(0xffffffff, total, 1);
-      total += __shfl_xor_sync(0xffffffff, total, 2);
-      if (r < valid_rows && lane % 4 == 0) {
-        scalars[r] = {max[half], total};
-      }
-    }
-  }
-
-  // Leaves the weighted sums, element d of row r at piece[offset_of(r, d)].
-  template <typename OffsetOf>
-  __device__ void LeaveSums(float* piece, const OffsetOf& offset_of, int valid_rows) const {
-    const int lane = threadIdx.x % 32;
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int r = lane / 4 + 8 * half;
-      if (r >= valid_rows) {
+      const float max = result.scalars.max[half];
+      if (r >= block.valid_rows()) {
         continue;
       }
+      const int64_t row = PartialRow(args, partial, block.kv_head, r);
+      if (first_column == 0 && lane % 4 == 0) {
+        PartialScalars(args)[row] = {max, result.scalars.sum[half]};
+      }
+      if (max == MinusInfinity()) {
+        continue;
+      }
+      float* const to = args.schedule.partial_data + row * kDim + first_column + lane % 4 * 2;
 #pragma unroll
-      for (int n = 0; n < kColumns / 8; ++n) {
-        const int d = first_column + 8 * n + lane % 4 * 2;
-        *reinterpret_cast<float2*>(piece + offset_of(r, d)) = {acc[n][2 * half],
-                                                               acc[n][2 * half + 1]};
+      for (int i = 2 * half; i < Sizes::kColumns / 2; i += 4) {
+        *reinterpret_cast<float2*>(to + i / 4 * 8) = {result.sums[i], result.sums[i + 1]};
+      }
+    }
+  }
+
+  // Writes the outputs of this warp's columns.
+  __device__ void StoreOut(const BlockWork& block,
+                           const RowSums<Sizes::kColumns / 2>& result) const {
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int r = lane / 4 + 8 * half;
+      if (r >= block.valid_rows()) {
+        continue;
+      }
+      const RowPlace place = PlaceOf(problem, block.work, block.kv_head, r);
+      const Finished finished =
+          Finish(result.scalars.max[half], result.scalars.sum[half], problem.sinks, place.head);
+      if (first_column == 0 && lane % 4 == 0 && problem.lse != nullptr) {
+        problem.lse[place.row * problem.q_heads + place.head] = finished.lse;
+      }
+      T* const to = static_cast<T*>(problem.out.data) + place.row * problem.out.row_stride +
+                    place.head * problem.out.head_stride + first_column + lane % 4 * 2;
+#pragma unroll
+      for (int i = 2 * half; i < Sizes::kColumns / 2; i += 4) {
+        attention::cuda::Store(result.sums[i] * finished.scale, to + i / 4 * 8);
+        attention::cuda::Store(result.sums[i + 1] * finished.scale, to + i / 4 * 8 + 1);
       }
     }
   }

@@ -9,7 +9,7 @@
 namespace quire::ops::attention {
 
 inline constexpr int kChunk = 256;    // keys
-inline constexpr int kParts = 4;      // of a chunk, each the work of one warp
+inline constexpr int kParts = 4;      // of a chunk, each of keys one after another
 inline constexpr int kSpan = 4;       // chunks
 inline constexpr int kTileRows = 16;  // the rows of one tensor core instruction
 
