@@ -26,6 +26,7 @@ struct Shape {
   DType dtype;
   int32_t window_left = -1;
   int32_t page_size = 16;
+  int32_t q_heads = kHeads;
 };
 
 // A step with its arrays in host memory: sequences of `lengths` tokens bring their last rows.
@@ -40,14 +41,19 @@ class StepData {
     batch.max_pages = (*std::ranges::max_element(lengths) + page_size - 1) / page_size;
     int32_t page = 0;
     for (size_t b = 0; b < rows.size(); ++b) {
-      const int32_t first_page = page;
+      const int32_t pages = (lengths[b] + page_size - 1) / page_size;
+      const size_t table = batch.page_table.size();
       for (int32_t i = 0; i < batch.max_pages; ++i) {
-        batch.page_table.push_back(i * page_size < lengths[b] ? page++ : -1);
+        const int32_t at = b % 2 == 0 ? i : pages - 1 - i;  // one after another, or backwards
+        batch.page_table.push_back(i < pages ? page + at : -1);
       }
+      page += pages;
       for (int32_t i = lengths[b] - rows[b]; i < lengths[b]; ++i) {
         batch.tokens.push_back(1);
         batch.positions.push_back(i);
-        batch.slot_mapping.push_back(int64_t{first_page} * page_size + i);
+        const auto page_of_token = static_cast<size_t>(i / page_size);
+        batch.slot_mapping.push_back(int64_t{batch.page_table[table + page_of_token]} * page_size +
+                                     i % page_size);
       }
       batch.query_start.push_back(static_cast<int32_t>(batch.tokens.size()));
     }
@@ -55,7 +61,7 @@ class StepData {
     const int64_t t = batch.num_tokens();
     const int64_t cache = int64_t{page} * page_size * kKvHeads * shape.head_dim;
     std::mt19937_64 rng(3);
-    query = Bytes(rng, t * kHeads * shape.head_dim);
+    query = Bytes(rng, t * shape.q_heads * shape.head_dim);
     key = Bytes(rng, t * kKvHeads * shape.head_dim);
     value = Bytes(rng, t * kKvHeads * shape.head_dim);
     keys = Bytes(rng, cache);
@@ -71,10 +77,10 @@ class StepData {
     LayerAttention layer;
     layer.cache = {keys.data(), values.data(),    shape_.dtype,    num_pages_,
                    kKvHeads,    shape_.page_size, shape_.head_dim, Place::Host()};
-    layer.query = view(query, kHeads);
+    layer.query = view(query, shape_.q_heads);
     layer.key = view(key, kKvHeads);
     layer.value = view(value, kKvHeads);
-    layer.out = view(out, kHeads);
+    layer.out = view(out, shape_.q_heads);
     layer.window_left = shape_.window_left;
     layer.scale = 1.0f / std::sqrt(static_cast<float>(shape_.head_dim));
     return layer;
@@ -109,15 +115,15 @@ class StepData {
     drop(batch.slot_mapping, 1);
     batch.query_start = {0, rows};
     const int64_t head_bytes = BytesOf(shape_.dtype, shape_.head_dim);
-    drop(query, kHeads * head_bytes);
+    drop(query, shape_.q_heads * head_bytes);
     drop(key, kKvHeads * head_bytes);
     drop(value, kKvHeads * head_bytes);
-    drop(out, kHeads * head_bytes);
+    drop(out, shape_.q_heads * head_bytes);
   }
 
   std::vector<float> Out() const {
     std::vector<float> values_of_out;
-    const int64_t count = batch.num_tokens() * kHeads * shape_.head_dim;
+    const int64_t count = batch.num_tokens() * shape_.q_heads * shape_.head_dim;
     for (int64_t i = 0; i < count; ++i) {
       values_of_out.push_back(LoadElement(out.data(), shape_.dtype, i));
     }
@@ -195,7 +201,7 @@ class CudaPagedTest : public testing::Test {
 
   AttentionProblem ProblemOf(const Shape& shape) {
     return {.device = &device_.Context().stream.device(),
-            .q_heads = kHeads,
+            .q_heads = shape.q_heads,
             .kv_heads = kKvHeads,
             .head_dim = shape.head_dim,
             .page_size = shape.page_size,
@@ -274,9 +280,32 @@ TEST_F(CudaPagedTest, AgreesWithTheCpu) {
     ExpectAgreement("hopper_prefill", {128, DType::kBF16, -1, page_size});
     ExpectAgreement("hopper_prefill", {64, DType::kF16, -1, page_size});
   }
+  for (const int32_t page_size : {2, 8, 32, 128}) {
+    ExpectAgreement("hopper_prefill", {128, DType::kF16, -1, page_size});
+    ExpectAgreement("hopper_prefill", {128, DType::kBF16, -1, page_size, 6});
+    ExpectAgreement("hopper_prefill", {64, DType::kBF16, -1, page_size, 2});
+  }
   for (const std::string_view name : {"auto", "split_kv"}) {
     ExpectAgreement(name, {80, DType::kF32});
     ExpectAgreement(name, {256, DType::kBF16});
+  }
+}
+
+TEST_F(CudaPagedTest, PageSizesHaveTheSameBits) {
+  for (const Shape& first : {Shape{128, DType::kBF16, -1, 1}, Shape{64, DType::kF16, -1, 1},
+                             Shape{128, DType::kF16, -1, 1, 6}}) {
+    std::vector<float> expected;
+    for (Shape shape = first; shape.page_size <= 256; shape.page_size *= 2) {
+      std::string reason;
+      auto backend = ChooseAttentionBackend("hopper_prefill", ProblemOf(shape), reason);
+      ASSERT_TRUE(backend.ok()) << backend.status().message();
+      StepData step(shape, {300, 1100}, {300, 1100});
+      ASSERT_TRUE(RunStep(device_.Context(), **backend, step, 1).ok());
+      if (expected.empty()) {
+        expected = step.Out();
+      }
+      EXPECT_EQ(ops::BitMismatch(step.Out(), expected), "") << shape.page_size;
+    }
   }
 }
 

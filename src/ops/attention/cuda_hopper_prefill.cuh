@@ -16,12 +16,13 @@ namespace quire::ops::attention::cuda {
 
 namespace hopper_prefill {
 
+// Of each warp one thread arrives.
 __device__ inline void InitBarriers(Barriers& barriers) {
   for (int i = 0; i < kStages; ++i) {
-    Barrier::init(barriers.query_full + i, kLoadThreads);
-    Barrier::init(barriers.key_full + i, kLoadThreads);
-    Barrier::init(barriers.value_full + i, kLoadThreads);
-    Barrier::init(barriers.query_empty + i, kGroups * 4);  // warps
+    Barrier::init(barriers.query_full + i, kLoadWarps);
+    Barrier::init(barriers.key_full + i, kLoadWarps);
+    Barrier::init(barriers.value_full + i, kLoadWarps);
+    Barrier::init(barriers.query_empty + i, kGroups * 4);
     Barrier::init(barriers.key_empty + i, kGroups * 4);
     Barrier::init(barriers.value_empty + i, kGroups * 4);
   }

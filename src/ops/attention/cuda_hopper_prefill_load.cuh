@@ -5,47 +5,9 @@
 #include <cute/arch/copy_sm90_tma.hpp>
 
 #include "ops/attention/cuda_hopper_prefill_maps.h"
-#include "ops/attention/cuda_hopper_prefill_tiles.cuh"
+#include "ops/attention/cuda_hopper_prefill_rows.cuh"
 
 namespace quire::ops::attention::cuda::hopper_prefill {
-
-constexpr uint32_t kNoRow = 0xffffffff;
-
-// Each warp copies 32 rows of a tile, some at a time.
-template <int kDim>
-class RowCopies {
- public:
-  __device__ RowCopies() {
-    const uint32_t lane = threadIdx.x % 32;
-    const uint32_t segment = lane % kLanes;
-    const uint32_t warp = threadIdx.x / 32;
-#pragma unroll
-    for (uint32_t i = 0; i < kPeriod; ++i) {
-      const uint32_t row = kAtOnce * i + lane / kLanes;
-      to_[i] = warp * 32 * 128 + segment / 8 * kPartBytes + row * 128 + (segment % 8 ^ row) * 16;
-    }
-  }
-
-  // Row i of the warp's lies at `rows` + 16 * lane i's `offset`; zeros where that is kNoRow.
-  __device__ void Copy(uint32_t tile, const uint8_t* rows, uint32_t offset) const {
-    const uint32_t lane = threadIdx.x % 32;
-    rows += lane % kLanes * 16;
-#pragma unroll
-    for (int i = 0; i < 32 / kAtOnce; ++i) {
-      const uint32_t at = __shfl_sync(0xffffffff, offset, kAtOnce * i + lane / kLanes);
-      const bool wanted = at != kNoRow;
-      CopyAsync(tile + to_[i % kPeriod] + i / kPeriod * 1024, rows + uint64_t{wanted ? at : 0} * 16,
-                wanted);
-    }
-  }
-
- private:
-  static constexpr int kLanes = kDim / 8;  // for a row, 16 bytes each
-  static constexpr int kAtOnce = 32 / kLanes;
-  static constexpr int kPeriod = 8 / kAtOnce;  // rows are swizzled alike after eight
-
-  uint32_t to_[kPeriod];
-};
 
 // A tile of the list, as it comes from memory: nothing waits for it before it is used.
 struct RawTile {
@@ -55,11 +17,16 @@ struct RawTile {
 
 // Where a tile of keys, and of their values, comes from.
 struct KvTile {
-  uint32_t offset;  // of this thread's row
-  int page;         // of this thread's row
+  LaneRows rows;  // if they come one by one
+  int page;       // of this thread's row
   int kv_head;
   bool is_whole;  // no row is missing
 };
+
+// Pieces of 16 bytes in `elements`.
+__device__ inline uint32_t Pieces(int64_t elements) {
+  return static_cast<uint32_t>(elements / 8);
+}
 
 __device__ inline int BitsOfPage(const Problem& problem) {
   return __ffs(problem.page_size) - 1;
@@ -77,7 +44,12 @@ class Loader {
         maps_(maps),
         shared_(shared),
         b_(*shared.barriers),
-        page_bits_(BitsOfPage(problem)) {}
+        page_bits_(BitsOfPage(problem)),
+        keys_(RowCopies<kDim>::From(problem.key.data)),
+        values_(RowCopies<kDim>::From(problem.value.data)),
+        page_pieces_(Pieces(problem.key.strides.page)),
+        head_pieces_(Pieces(problem.key.strides.head)),
+        token_pieces_(Pieces(problem.key.strides.token)) {}
 
   // Values come one key tile behind keys, in the order in which they are needed. Page numbers are
   // read a key tile ahead and tiles of the list a turn ahead.
@@ -102,8 +74,7 @@ class Loader {
       LoadQuery(turn, static_cast<uint32_t>(i));
       const int key_tiles = turn.key_tiles();
       for (int j = 0; j < key_tiles; ++j, ++count) {
-        const KvTile tile = {OffsetOfKey(turn, j, page), page, turn.kv_head,
-                             (j + 1) * kKeys <= turn.keys()};
+        const KvTile tile = TileOf(turn, j, page);
         if (j + 1 < key_tiles) {
           page = PageOf(turn, j + 1);
         } else if (i + 1 < turns) {
@@ -154,11 +125,17 @@ class Loader {
     return page;
   }
 
-  __device__ uint32_t OffsetOfKey(const Turn& turn, int j, int page) const {
-    const int key = j * kKeys + static_cast<int>(threadIdx.x);
-    const int64_t offset =
-        problem_.key.strides.Offset(page, turn.kv_head, key & (problem_.page_size - 1));
-    return page < 0 ? kNoRow : static_cast<uint32_t>(offset / 8);
+  // Key tile `j`; `page` is of this thread's row.
+  __device__ KvTile TileOf(const Turn& turn, int j, int page) const {
+    KvTile tile = {{}, page, turn.kv_head, (j + 1) * kKeys <= turn.keys()};
+    if (!maps_.exist || !tile.is_whole) {
+      const int in_page = (j * kKeys + static_cast<int>(threadIdx.x)) & (problem_.page_size - 1);
+      const uint32_t offset = static_cast<uint32_t>(page) * page_pieces_ +
+                              static_cast<uint32_t>(turn.kv_head) * head_pieces_ +
+                              static_cast<uint32_t>(in_page) * token_pieces_;
+      tile.rows = ShareOut(page < 0 ? kNoRow : offset);
+    }
+    return tile;
   }
 
   __device__ void LoadQuery(const Turn& turn, uint32_t i) {
@@ -170,30 +147,23 @@ class Loader {
     if (threadIdx.x == 0) {
       shared_.turns[stage] = turn;
     }
-    Gather(shared_.query + stage * kTileBytes<kDim>, problem_.query.data,
-           row < turn.rows ? static_cast<uint32_t>(offset / 8) : kNoRow, b_.query_full + stage);
+    copies_.Copy(SharedAddress(shared_.query + stage * kTileBytes<kDim>),
+                 RowCopies<kDim>::From(problem_.query.data),
+                 ShareOut(row < turn.rows ? Pieces(offset) : kNoRow));
+    Commit(b_.query_full + stage);
   }
 
   __device__ void LoadKeys(const KvTile& tile, uint32_t count) {
     const uint32_t stage = count % kStages;
-    uint8_t* const to = shared_.key + stage * kTileBytes<kDim>;
     AwaitEmpty(b_.key_empty + stage, count);
-    if (maps_.exist && tile.is_whole) {
-      CopyPages(to, maps_.key, tile, b_.key_full + stage);
-    } else {
-      Gather(to, problem_.key.data, tile.offset, b_.key_full + stage);
-    }
+    LoadTile(tile, shared_.key + stage * kTileBytes<kDim>, keys_, maps_.key, b_.key_full + stage);
   }
 
   __device__ void LoadValues(const KvTile& tile, uint32_t count) {
     const uint32_t stage = count % kStages;
-    uint8_t* const to = shared_.value + stage * kTileBytes<kDim>;
     AwaitEmpty(b_.value_empty + stage, count);
-    if (maps_.exist && tile.is_whole) {
-      CopyPages(to, maps_.value, tile, b_.value_full + stage);
-    } else {
-      Gather(to, problem_.value.data, tile.offset, b_.value_full + stage);
-    }
+    LoadTile(tile, shared_.value + stage * kTileBytes<kDim>, values_, maps_.value,
+             b_.value_full + stage);
   }
 
   // Until tile `count` of a ring may be written to its stage.
@@ -205,11 +175,18 @@ class Loader {
     }
   }
 
-  __device__ void Gather(uint8_t* to, const void* rows, uint32_t offset, const uint64_t* full) {
-    copies_.Copy(SharedAddress(to), static_cast<const uint8_t*>(rows), offset);
-    CommitCopies();
-    Tell<1>();
-    full_ = full;
+  __device__ void LoadTile(const KvTile& tile, uint8_t* to, uint64_t from, const CUtensorMap& map,
+                           const uint64_t* full) {
+    if (tile.is_whole && maps_.exist) {
+      CopyPages(to, map, tile, full);
+      return;
+    }
+    if (tile.is_whole) {
+      copies_.CopyWhole(SharedAddress(to), from, tile.rows);
+    } else {
+      copies_.Copy(SharedAddress(to), from, tile.rows);
+    }
+    Commit(full);
   }
 
   // By the copy engine; the thread of a page's first row asks for the page.
@@ -217,7 +194,7 @@ class Loader {
                             const uint64_t* full) {
     if (threadIdx.x == 0) {
       cutlass::arch::ClusterTransactionBarrier::arrive_and_expect_tx(full, kTileBytes<kDim>);
-    } else {
+    } else if (threadIdx.x % 32 == 0) {
       Barrier::arrive(full);
     }
     if ((threadIdx.x & (problem_.page_size - 1)) == 0) {
@@ -231,6 +208,13 @@ class Loader {
     Tell<0>();
   }
 
+  // After the copies of a tile.
+  __device__ void Commit(const uint64_t* full) {
+    CommitCopies();
+    Tell<1>();
+    full_ = full;
+  }
+
   // That the tile gathered last is there, once at most kPending of this thread's copies are under
   // way.
   template <int kPending>
@@ -238,7 +222,10 @@ class Loader {
     if (full_ != nullptr) {
       WaitForCopies<kPending>();
       asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-      Barrier::arrive(full_);
+      __syncwarp();
+      if (threadIdx.x % 32 == 0) {
+        Barrier::arrive(full_);
+      }
       full_ = nullptr;
     }
   }
@@ -251,6 +238,11 @@ class Loader {
   const Shared& shared_;
   const Barriers& b_;
   const int page_bits_;
+  const uint64_t keys_;  // of this lane
+  const uint64_t values_;
+  const uint32_t page_pieces_;
+  const uint32_t head_pieces_;
+  const uint32_t token_pieces_;
   RowCopies<kDim> copies_;
   const uint64_t* full_ = nullptr;  // of the tile gathered last, where nobody has been told of it
 };

@@ -13,7 +13,8 @@ using Barrier = cutlass::arch::ClusterBarrier;
 
 constexpr int kKeys = 128;
 constexpr int kStages = 2;
-constexpr int kLoadThreads = 128;
+constexpr int kLoadWarps = 4;
+constexpr int kLoadThreads = kLoadWarps * 32;
 constexpr int kGroups = 2;  // warpgroups that multiply, 64 rows each
 constexpr int kThreads = kLoadThreads + kGroups * 128;
 static_assert(kHopperTileRows == kGroups * 64 && kHopperTileRows == kLoadThreads);
