@@ -1,6 +1,6 @@
 // Causal attention of chunks of prompts over paged keys and values, by the tensor cores of sm_90a:
-// the schedule of FlashAttention-3 (Shah et al., 2024). Any page size; pages of 8 to 128 tokens
-// come by the copy engine and are fastest.
+// the schedule of FlashAttention-3 (Shah et al., 2024). Any page size; pages of 8 to 128 tokens,
+// and smaller ones that lie one after another, come by the copy engine and are fastest.
 //
 // A row's bits depend only on its query, its position and the keys and values that it sees: tiles
 // of 128 keys start at key 0 and are taken in ascending order.

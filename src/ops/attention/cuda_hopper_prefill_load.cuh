@@ -1,5 +1,5 @@
 // The four warps of the kernel of cuda_hopper_prefill.cuh that bring queries, keys and values: row
-// by row, or page by page where the copy engine can.
+// by row, or pages and runs of rows at once where the copy engine can.
 #pragma once
 
 #include <cute/arch/copy_sm90_tma.hpp>
@@ -19,6 +19,7 @@ struct RawTile {
 struct KvTile {
   LaneRows rows;  // if they come one by one
   int page;       // of this thread's row
+  int run;        // the row, of those of all pages, if the warp's rows are a run; else -1
   int kv_head;
   bool is_whole;  // no row is missing
 };
@@ -31,6 +32,8 @@ __device__ inline uint32_t Pieces(int64_t elements) {
 __device__ inline int BitsOfPage(const Problem& problem) {
   return __ffs(problem.page_size) - 1;
 }
+
+static_assert(kRunRows == kWarpRows);
 
 // With one stage of queries, a tile's last values come before the queries of the next, which wait
 // for the last scores.
@@ -127,14 +130,23 @@ class Loader {
 
   // Key tile `j`; `page` is of this thread's row.
   __device__ KvTile TileOf(const Turn& turn, int j, int page) const {
-    KvTile tile = {{}, page, turn.kv_head, (j + 1) * kKeys <= turn.keys()};
-    if (!maps_.exist || !tile.is_whole) {
-      const int in_page = (j * kKeys + static_cast<int>(threadIdx.x)) & (problem_.page_size - 1);
-      const uint32_t offset = static_cast<uint32_t>(page) * page_pieces_ +
-                              static_cast<uint32_t>(turn.kv_head) * head_pieces_ +
-                              static_cast<uint32_t>(in_page) * token_pieces_;
-      tile.rows = ShareOut(page < 0 ? kNoRow : offset);
+    KvTile tile = {{}, page, -1, turn.kv_head, (j + 1) * kKeys <= turn.keys()};
+    if (tile.is_whole && maps_.boxes == KvBoxes::kPages) {
+      return tile;
     }
+    const int in_page = (j * kKeys + static_cast<int>(threadIdx.x)) & (problem_.page_size - 1);
+    if (tile.is_whole && maps_.boxes == KvBoxes::kRuns) {
+      const int row = (page << page_bits_) + in_page;
+      const int first = __shfl_sync(0xffffffff, row, 0);
+      if (__all_sync(0xffffffff, row - first == static_cast<int>(threadIdx.x % 32))) {
+        tile.run = first;
+        return tile;
+      }
+    }
+    const uint32_t offset = static_cast<uint32_t>(page) * page_pieces_ +
+                            static_cast<uint32_t>(turn.kv_head) * head_pieces_ +
+                            static_cast<uint32_t>(in_page) * token_pieces_;
+    tile.rows = ShareOut(page < 0 ? kNoRow : offset);
     return tile;
   }
 
@@ -177,16 +189,18 @@ class Loader {
 
   __device__ void LoadTile(const KvTile& tile, uint8_t* to, uint64_t from, const CUtensorMap& map,
                            const uint64_t* full) {
-    if (tile.is_whole && maps_.exist) {
+    if (tile.is_whole && maps_.boxes == KvBoxes::kPages) {
       CopyPages(to, map, tile, full);
-      return;
-    }
-    if (tile.is_whole) {
-      copies_.CopyWhole(SharedAddress(to), from, tile.rows);
+    } else if (tile.run >= 0) {
+      CopyRun(to, map, tile, full);
     } else {
-      copies_.Copy(SharedAddress(to), from, tile.rows);
+      if (tile.is_whole) {
+        copies_.CopyWhole(SharedAddress(to), from, tile.rows);
+      } else {
+        copies_.Copy(SharedAddress(to), from, tile.rows);
+      }
+      Commit(full);
     }
-    Commit(full);
   }
 
   // By the copy engine; the thread of a page's first row asks for the page.
@@ -198,14 +212,30 @@ class Loader {
       Barrier::arrive(full);
     }
     if ((threadIdx.x & (problem_.page_size - 1)) == 0) {
-#pragma unroll
-      for (int part = 0; part < kDim / 64; ++part) {
-        cute::SM90_TMA_LOAD_4D::copy(&map, const_cast<uint64_t*>(full), kKeepInCache,
-                                     to + part * kPartBytes + threadIdx.x * 128, part * 64, 0,
-                                     tile.kv_head, tile.page);
-      }
+      CopyBox(map, full, to + threadIdx.x * 128, 0, tile.kv_head, tile.page);
     }
     Tell<0>();
+  }
+
+  // The same for the warp's rows.
+  __device__ void CopyRun(uint8_t* to, const CUtensorMap& map, const KvTile& tile,
+                          const uint64_t* full) {
+    if (threadIdx.x % 32 == 0) {
+      cutlass::arch::ClusterTransactionBarrier::arrive_and_expect_tx(full,
+                                                                     kTileBytes<kDim> / kLoadWarps);
+      CopyBox(map, full, to + threadIdx.x * 128, tile.run, tile.kv_head, 0);
+    }
+    Tell<0>();
+  }
+
+  // All parts.
+  __device__ static void CopyBox(const CUtensorMap& map, const uint64_t* full, uint8_t* to, int row,
+                                 int kv_head, int page) {
+#pragma unroll
+    for (int part = 0; part < kDim / 64; ++part) {
+      cute::SM90_TMA_LOAD_4D::copy(&map, const_cast<uint64_t*>(full), kKeepInCache,
+                                   to + part * kPartBytes, part * 64, row, kv_head, page);
+    }
   }
 
   // After the copies of a tile.

@@ -9,11 +9,20 @@
 
 namespace quire::ops::attention::cuda {
 
-// Boxes of one page and kv head, 64 elements wide, 128 bytes a row, swizzled.
+// What the copy engine brings at once.
+enum class KvBoxes {
+  kNone,   // nothing: rows come one by one
+  kPages,  // a page of 8 to 128 tokens
+  kRuns,   // kRunRows tokens of smaller pages, where they lie one after another
+};
+inline constexpr int kRunRows = 32;
+
+// Boxes of one kv head, 64 elements wide, 128 bytes a row, swizzled. Their coordinates are the
+// element, the row of the page (of all pages for runs), the kv head and the page (0 for runs).
 struct KvMaps {
   CUtensorMap key = {};
   CUtensorMap value = {};
-  bool exist = false;  // false: pages are too small or too large for it
+  KvBoxes boxes = KvBoxes::kNone;
 };
 
 // Sets `maps`, which are as made. Errors: those of the driver.

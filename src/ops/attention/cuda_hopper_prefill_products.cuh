@@ -101,26 +101,37 @@ __device__ __forceinline__ void Mask(int end, float (&scores)[kCount]) {
   }
 }
 
-// Scores become weights; `kept` is the factor of what was there.
+// The greatest of this thread's scores of its row r, whose unit is log 2 / scale.
+__device__ __forceinline__ float MaxOfRow(int r, const float (&scores)[64]) {
+  float max = scores[2 * r];
+#pragma unroll
+  for (int i = 2 * r; i < 64; i += 4) {
+    max = fmaxf(max, fmaxf(scores[i], scores[i + 1]));
+  }
+  return max;
+}
+
+// Scores become weights; `kept` is the factor of what was there. Both maxima come first, so that
+// the exponentials of one row do not wait for the exchange of the other's.
 __device__ __forceinline__ void Weigh(float scale, float (&scores)[64], Rows& rows,
                                       float (&kept)[2]) {
+  const float max_of_thread[2] = {MaxOfRow(0, scores), MaxOfRow(1, scores)};
+  float base[2];
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
-    float max = scores[2 * r];
-#pragma unroll
-    for (int i = 2 * r; i < 64; i += 4) {
-      max = fmaxf(max, fmaxf(scores[i], scores[i + 1]));
-    }
-    max = fmaxf(rows.max[r], MaxOfFour(max) * scale);
-    const float base = BaseOf(max);
-    kept[r] = Exp2(rows.max[r] - base);
+    const float max = fmaxf(rows.max[r], MaxOfFour(max_of_thread[r]) * scale);
+    base[r] = BaseOf(max);
+    kept[r] = Exp2(rows.max[r] - base[r]);
     rows.max[r] = max;
+  }
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
     float sum = 0.0f;
 #pragma unroll
     for (int i = 2 * r; i < 64; i += 4) {
 #pragma unroll
       for (int k = i; k < i + 2; ++k) {
-        scores[k] = Exp2(fmaf(scores[k], scale, -base));
+        scores[k] = Exp2(fmaf(scores[k], scale, -base[r]));
         sum += scores[k];
       }
     }
