@@ -289,6 +289,7 @@ class Multiplier {
             finished.lse;
       }
     }
+    __syncwarp();  // spans are read, and their memory takes the outputs
     StoreRows<T, kDim>(problem_, turn_, group_ * 64 + warp_ * 16, chunk_.sums, factor,
                        [this](int row, int segment) {
                          return span_memory_ +

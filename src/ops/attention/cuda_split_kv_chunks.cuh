@@ -59,7 +59,10 @@ class PartPipeline {
     for (int i = 0; i < Sizes::kStages; ++i) {
       pages[i] = PageOfPart(begin_ + i);
     }
-    page_ = PageOfPart(begin_ + Sizes::kStages);
+#pragma unroll
+    for (int i = 0; i < kPagesAhead; ++i) {
+      pages_[i] = PageOfPart(begin_ + Sizes::kStages + i);
+    }
     cudaGridDependencySynchronize();  // from here on what the kernel before wrote is read
 #pragma unroll
     for (int i = 0; i < Sizes::kStages; ++i) {
@@ -80,13 +83,19 @@ class PartPipeline {
     attention.ScoreTile(shared_.Keys(part, warp_), FirstKey(part), score);
     shared_.Scores(part, warp_).Put(score, attention.MaxOf(score));
     __syncthreads();  // nobody needs the values of the part before any more
-    FetchAhead(part + Sizes::kStages, page_);
-    page_ = PageOfPart(part + Sizes::kStages + 1);
+    FetchAhead(part + Sizes::kStages, pages_[0]);
+#pragma unroll
+    for (int i = 1; i < kPagesAhead; ++i) {
+      pages_[i - 1] = pages_[i];
+    }
+    pages_[kPagesAhead - 1] = PageOfPart(part + Sizes::kStages + kPagesAhead);
     attention.TakePart([&](int tile) { return shared_.Scores(part, tile); },
                        [&](int tile) { return shared_.Values(part, tile); });
   }
 
  private:
+  static constexpr int kPagesAhead = 3;  // looked up before they are needed
+
   // Of this warp's tile.
   __device__ int32_t FirstKey(int32_t part) const {
     return part * kPartKeys + warp_ * Sizes::kKeys;
@@ -117,8 +126,8 @@ class PartPipeline {
   const int warp_ = static_cast<int>(threadIdx.x / 32);
   const int32_t begin_;
   const int32_t end_;
-  int32_t page_;  // of this thread's key of the next part to ask for
-  int32_t row_;   // of its key of the part before that
+  int32_t pages_[kPagesAhead];  // of this thread's keys of the next parts to ask for
+  int32_t row_;                 // of its key of the part before those
 };
 
 template <typename T, int kDim>

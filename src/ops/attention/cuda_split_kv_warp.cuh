@@ -65,10 +65,14 @@ __device__ inline int32_t PageOf(const Problem& problem, const BlockWork& block,
 
 // Where a key is, in units of 16 bytes; -1: a key that nobody sees.
 __device__ inline int32_t RowAt(const Problem& problem, int32_t page, int kv_head, int32_t key) {
+  const auto units = [](int64_t stride, int32_t count) {  // the place fits 31 bits, so they do
+    return static_cast<uint32_t>(stride / 8) * static_cast<uint32_t>(count);
+  };
   const PageStrides& strides = problem.key.strides;
-  const int64_t at = problem.paged() ? strides.Offset(page, kv_head, key & (problem.page_size - 1))
-                                     : strides.Offset(0, kv_head, int64_t{page} + key);
-  return page < 0 ? -1 : static_cast<int32_t>(at / 8);
+  const uint32_t at = problem.paged() ? units(strides.page, page) +
+                                            units(strides.token, key & (problem.page_size - 1))
+                                      : units(strides.token, page + key);
+  return page < 0 ? -1 : static_cast<int32_t>(at + units(strides.head, kv_head));
 }
 
 // Whether scores need no more than a factor, which then is one with that of Exp2's units.
