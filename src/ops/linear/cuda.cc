@@ -258,7 +258,8 @@ int64_t FeaturesAtOnce(const Args& args, const DeviceSegment& segment, DType typ
   if (!StoresDirectly(args, segment, type, order)) {
     features = std::min(features, kSumBytes / (4 * args.x.dim(0)));
   }
-  return std::max(kTile, features / kTile * kTile);
+  return features >= segment.features ? segment.features
+                                      : std::max(kTile, features / kTile * kTile);
 }
 
 // The features of `segment`, some at once. `x` is args.x in the type of the segment before, or
