@@ -23,7 +23,8 @@ constexpr const char* kPackWeightDoc =
 Args:
     weight: float32, float16, bfloat16, int8 or float8_e4m3fn [N, K]; uint8 [N, bytes of a row] with
         block_type; or the int32 words of format 'awq', 'gptq' or 'gptq_v2'.
-    mode: what activations become: 'fp32', 'block8' (8-bit integers) or 'bf16'.
+    mode: what activations become: 'fp32', 'block8' (8-bit integers), 'bf16' or 'fp8' (f8e4m3, for
+        float8 weights; others as with 'bf16').
     block_type: a block format of GGUF: 'q4_0', 'q4_1', 'q5_0', 'q5_1', 'q8_0', 'q4_k', 'q5_k',
         'q6_k'.
     scales: of int8 and float8 weights [1], [N] or (float8) [ceil(N/128), ceil(K/128)]; of int4
@@ -78,11 +79,12 @@ using SharedWeight = std::shared_ptr<PackedWeight>;
 using ExpertWeights = std::vector<std::pair<SharedWeight, SharedWeight>>;
 
 ActivationMode ModeNamed(const std::string& name) {
-  if (name != "fp32" && name != "block8" && name != "bf16") {
-    ThrowIfError(InvalidArgument("mode is '", name, "'; use 'fp32', 'block8' or 'bf16'"));
+  if (name != "fp32" && name != "block8" && name != "bf16" && name != "fp8") {
+    ThrowIfError(InvalidArgument("mode is '", name, "'; use 'fp32', 'block8', 'bf16' or 'fp8'"));
   }
   return name == "fp32"   ? ActivationMode::kFp32
          : name == "bf16" ? ActivationMode::kBf16
+         : name == "fp8"  ? ActivationMode::kFp8
                           : ActivationMode::kBlock8;
 }
 

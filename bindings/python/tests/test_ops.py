@@ -237,6 +237,18 @@ class LinearOperators(unittest.TestCase):
         self.assertEqual((packed.n, packed.k), (24, 64))
         np.testing.assert_allclose(ops.linear(x, packed), x @ weight.T, 0.05, 0.3)
 
+    def test_float8_activations(self):
+        x, codes = normal(3, 200), normal(20, 200).astype(ml_dtypes.float8_e4m3fn)
+        scales = np.array([[0.5, 2.0]], np.float32)
+        packed = ops.pack_weight(codes, "fp8", scales=scales)
+        rounded = np.empty_like(x)
+        for group in (slice(0, 128), slice(128, 200)):
+            largest = np.abs(x[:, group]).max(1, keepdims=True)
+            nearest = (x[:, group] * (np.float32(448) / largest)).astype(ml_dtypes.float8_e4m3fn)
+            rounded[:, group] = nearest.astype(np.float32) * (largest / np.float32(448))
+        weight = codes.astype(np.float32) * scales.repeat(128, 1)[:, :200]
+        np.testing.assert_allclose(ops.linear(x, packed), rounded @ weight.T, 1e-4, 1e-3)
+
     def test_norm_and_activation(self):
         x, weight, norm = normal(3, 64), normal(24, 64), normal(64)
         packed = ops.pack_weight(weight)

@@ -1,30 +1,14 @@
 #include "ops/attention/cuda_hopper_prefill_maps.h"
 
-#include <cuda_runtime.h>
-
 #include <array>
 
-#include "platform/cuda/cuda_error.h"
+#include "platform/cuda/cuda_tensor_map.h"
 
 namespace quire::ops::attention::cuda {
 
 namespace {
 
 using Encode = decltype(&cuTensorMapEncodeTiled);
-
-// From the driver that runs, so that programs start without one.
-Result<Encode> FindEncode() {
-  void* function = nullptr;
-  cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
-  QUIRE_RETURN_IF_ERROR(
-      CudaStatus(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000,
-                                                  cudaEnableDefault, &found),
-                 "cudaGetDriverEntryPointByVersion"));
-  if (found != cudaDriverEntryPointSuccess) {
-    return Unsupported("the driver has no cuTensorMapEncodeTiled; use a newer one");
-  }
-  return reinterpret_cast<Encode>(function);
-}
 
 // How many of what a map covers, and elements between them, but for the elements of a row.
 struct Extents {
@@ -91,7 +75,7 @@ Status MakeMaps(const Problem& problem, KvMaps& maps) {
   if (boxes == KvBoxes::kNone) {
     return OkStatus();
   }
-  QUIRE_ASSIGN_OR_RETURN(const Encode encode, FindEncode());
+  QUIRE_ASSIGN_OR_RETURN(const Encode encode, FindTensorMapEncode());
   const Extents extents = boxes == KvBoxes::kPages ? PageExtents(problem) : RunExtents(problem);
   QUIRE_RETURN_IF_ERROR(EncodeMap(encode, problem, problem.key.data, extents, maps.key));
   QUIRE_RETURN_IF_ERROR(EncodeMap(encode, problem, problem.value.data, extents, maps.value));

@@ -4,7 +4,9 @@
 #include "ops/linear/cuda_blaslt.h"
 #include "ops/linear/cuda_expand.h"
 #include "ops/linear/cuda_fp32.h"
+#include "ops/linear/cuda_fp8_rows.h"
 #include "ops/linear/cuda_many_rows.h"
+#include "ops/linear/cuda_round_fp8.h"
 #include "ops/linear/cuda_skinny.h"
 #include "ops/linear/cuda_weight.h"
 #include "ops/linear/packing.h"
@@ -42,6 +44,35 @@ DType ProductType(DeviceKind kind) {
   return kind == DeviceKind::kF32   ? DType::kF32
          : kind == DeviceKind::kF16 ? DType::kF16
                                     : DType::kBF16;
+}
+
+// Whether x meets `segment` rounded to f8e4m3.
+bool RoundsToFp8(const Args& args, const DeviceSegment& segment) {
+  return WeightOf(args).mode() == ActivationMode::kFp8 && segment.kind == DeviceKind::kF8;
+}
+
+// Whether tensor cores take the codes of `segment` and x in f8e4m3.
+bool MultipliesFp8(const OpContext& context, const DeviceSegment& segment) {
+  return segment.squares != nullptr &&
+         context.stream.device().properties().instruction_set == "sm_90";
+}
+
+// x rounded to f8e4m3, in bf16 [M, whole spans].
+Result<TensorView> RoundedRows(const OpContext& context, const Args& args, int64_t spans) {
+  const int64_t m = args.x.dim(0);
+  const int64_t columns = spans * SpanOf(DeviceKind::kF8);
+  const TensorView rounded(context.workspace.Allocate<uint16_t>(static_cast<size_t>(m * columns)),
+                           DType::kBF16, {m, columns}, args.x.place());
+  const cudaError_t error = RoundToFp8({.x = args.x.data(),
+                                        .x_type = args.x.dtype(),
+                                        .x_stride = args.x.stride(0),
+                                        .m = m,
+                                        .k = args.x.dim(1),
+                                        .spans = spans,
+                                        .bf16 = rounded.data()},
+                                       AsCudaStream(context.stream).handle());
+  QUIRE_RETURN_IF_ERROR(CudaStatus(error, "linear: RoundToFp8"));
+  return rounded;
 }
 
 // x in `type` with aligned rows: as it is where that `may_stay`, or a copy [M, k_padded] that is
@@ -87,10 +118,10 @@ bool TakesNorm(const Args& args, const DeviceSegment& segment) {
   const TensorView& weight = args.norm.weight;
   const int64_t k = WeightOf(args).k();
   return !weight.defined() ||
-         (args.x.dtype() == ProductType(segment.kind) && IsAligned(args.x) &&
-          WeightOf(args).input_order() == nullptr && k == segment.spans * SpanOf(segment.kind) &&
-          weight.dtype() == DType::kF32 && IsAligned(weight.data()) &&
-          args.x.dim(0) <= kMaxNormedRows &&
+         (!RoundsToFp8(args, segment) && args.x.dtype() == ProductType(segment.kind) &&
+          IsAligned(args.x) && WeightOf(args).input_order() == nullptr &&
+          k == segment.spans * SpanOf(segment.kind) && weight.dtype() == DType::kF32 &&
+          IsAligned(weight.data()) && args.x.dim(0) <= kMaxNormedRows &&
           NormedRowsBytes(args.x.dim(0), k) <= kMaxNormedRowsBytes);
 }
 
@@ -104,7 +135,9 @@ bool AcceptsSkinny(const OpContext& context, const Args& args) {
     return false;  // a block has rows of both halves
   }
   return std::all_of(segments.begin(), segments.end(), [&](const auto& segment) {
-    return MultipliesCodes(args, segment) && TakesNorm(args, segment) &&
+    // Where "fp8_rows" makes the product, it has other bits.
+    const bool parts = IsFused(args) && !context.batch_invariant && MultipliesFp8(context, segment);
+    return MultipliesCodes(args, segment) && TakesNorm(args, segment) && !parts &&
            !(context.batch_invariant && IsDense(segment.kind));
   });
 }
@@ -118,8 +151,11 @@ Result<SkinnyProduct> ProductOf(const OpContext& context, const Args& args,
       gated ? args.out
             : args.out.Columns(segment.first_feature, segment.first_feature + segment.features);
   const int64_t columns = segment.spans * SpanOf(segment.kind);
-  QUIRE_ASSIGN_OR_RETURN(const TensorView x, AlignedRows(context, args, ProductType(segment.kind),
-                                                         columns, k == columns));
+  QUIRE_ASSIGN_OR_RETURN(
+      const TensorView x,
+      RoundsToFp8(args, segment)
+          ? RoundedRows(context, args, segment.spans)
+          : AlignedRows(context, args, ProductType(segment.kind), columns, k == columns));
   return SkinnyProduct{.x = x.data(),
                        .x_stride = x.stride(0),
                        .m = static_cast<int>(args.x.dim(0)),
@@ -148,13 +184,13 @@ Status RunSkinnyRows(const OpContext& context, const Args& args) {
 }
 
 // Rows [first, first + rows) of a segment as plain elements of `type`, whole spans each: as they
-// are, or expanded.
+// are, or expanded. f8e4m3 is that of the segment's codes, in their order.
 Result<const void*> PlainRows(const OpContext& context, const DeviceSegment& segment, int64_t first,
                               int64_t rows, DType type) {
   const DType own = ProductType(segment.kind);
   const int64_t columns = segment.spans * SpanOf(segment.kind);
   const uint8_t* data = segment.data + first * segment.RowBytes();
-  if (IsDense(segment.kind) && own == type) {
+  if ((IsDense(segment.kind) && own == type) || type == DType::kF8E4M3) {
     return data;
   }
   auto* out =
@@ -182,12 +218,43 @@ enum class SumOrder : uint8_t {
   kFp32,     // in that of cuda_fp32.h
 };
 
+// The rows of x as a product takes them.
+struct ProductRows {
+  TensorView x;                   // undefined: not made yet
+  bool rounded = false;           // to f8e4m3, in bf16
+  const float* scales = nullptr;  // of codes in f8e4m3, whose rows are a multiple of 4
+};
+
+// x as codes in f8e4m3, of `m` rows, more than there are to fill them up.
+Result<ProductRows> CodedRows(const OpContext& context, const Args& args, int64_t spans,
+                              int64_t m) {
+  const int64_t columns = spans * SpanOf(DeviceKind::kF8);
+  auto* const codes = context.workspace.Allocate<uint8_t>(static_cast<size_t>(m * columns));
+  auto* const scales = context.workspace.Allocate<float>(static_cast<size_t>(m * spans));
+  const cudaError_t error = RoundToFp8({.x = args.x.data(),
+                                        .x_type = args.x.dtype(),
+                                        .x_stride = args.x.stride(0),
+                                        .m = args.x.dim(0),
+                                        .k = args.x.dim(1),
+                                        .spans = spans,
+                                        .codes = codes,
+                                        .scales = scales,
+                                        .scale_stride = m},
+                                       AsCudaStream(context.stream).handle());
+  QUIRE_RETURN_IF_ERROR(CudaStatus(error, "linear: RoundToFp8"));
+  return ProductRows{.x = TensorView(codes, DType::kF8E4M3, {m, columns}, args.x.place()),
+                     .rounded = true,
+                     .scales = scales};
+}
+
 // Whether a product can be written to the columns of `segment`. What the library adds to, it rounds
 // in between.
-bool StoresDirectly(const Args& args, const DeviceSegment& segment, DType type, SumOrder order) {
+bool StoresDirectly(const Args& args, const DeviceSegment& segment, const TensorView& x,
+                    SumOrder order) {
   const DType out = args.out.dtype();
+  const DType type = x.dtype() == DType::kF8E4M3 ? DType::kBF16 : x.dtype();
   return !args.bias.defined() && !(args.accumulate && order == SumOrder::kChain) &&
-         (out == DType::kF32 || out == type) &&
+         (out == DType::kF32 || out == type) && x.dim(0) == args.out.dim(0) &&
          IsAligned(args.out.Columns(segment.first_feature, args.out.dim(1)));
 }
 
@@ -202,21 +269,24 @@ Status Multiply(const OpContext& context, const Matmul& matmul, SumOrder order) 
 }
 
 // The output features [begin, end) of args, which are rows of `segment`; x has the product's type.
-Status MultiplyRows(const OpContext& context, const Args& args, const TensorView& x,
+Status MultiplyRows(const OpContext& context, const Args& args, const ProductRows& rows,
                     const DeviceSegment& segment, int64_t begin, int64_t end, SumOrder order) {
   const Workspace::Scope scope(context.workspace);
+  const TensorView& x = rows.x;
   const int64_t first = begin - segment.first_feature;
   QUIRE_ASSIGN_OR_RETURN(const void* const w,
                          PlainRows(context, segment, first, end - begin, x.dtype()));
   const TensorView out = args.out.Columns(begin, end);
-  const bool direct = StoresDirectly(args, segment, x.dtype(), order);
+  const bool direct = StoresDirectly(args, segment, x, order);
   TensorView result = out;
   if (!direct) {
-    result =
-        TensorView(context.workspace.Allocate<float>(static_cast<size_t>(out.shape().elements())),
-                   DType::kF32, out.shape(), out.place());
+    constexpr int64_t kAligned = kVectorBytes / static_cast<int64_t>(sizeof(float));
+    const Shape shape = {x.dim(0), (out.dim(1) + kAligned - 1) / kAligned * kAligned};
+    result = TensorView(context.workspace.Allocate<float>(static_cast<size_t>(shape.elements())),
+                        DType::kF32, shape, out.place());
   }
-  const Matmul matmul = {.m = out.dim(0),
+  const int64_t squares = first / SpanOf(DeviceKind::kF8) * segment.SquareStride();
+  const Matmul matmul = {.m = x.dim(0),
                          .n = out.dim(1),
                          .k = x.dim(1),
                          .x = x.data(),
@@ -227,6 +297,8 @@ Status MultiplyRows(const OpContext& context, const Args& args, const TensorView
                          .result_stride = result.stride(0),
                          .in = x.dtype(),
                          .out = result.dtype(),
+                         .x_scales = rows.scales,
+                         .w_scales = rows.scales != nullptr ? segment.squares + squares : nullptr,
                          .accumulate = direct && args.accumulate,
                          .chain = order == SumOrder::kChain};
   QUIRE_RETURN_IF_ERROR(Multiply(context, matmul, order));
@@ -234,6 +306,7 @@ Status MultiplyRows(const OpContext& context, const Args& args, const TensorView
     return OkStatus();
   }
   return CudaStatus(StoreSums({.sums = result.as<const float>(),
+                               .sums_stride = result.stride(0),
                                .bias = BiasOf(args, begin),
                                .m = out.dim(0),
                                .n = out.dim(1),
@@ -246,49 +319,73 @@ Status MultiplyRows(const OpContext& context, const Args& args, const TensorView
 }
 
 // Output features of one product: expanded rows, and sums that are not stored directly, stay small.
-int64_t FeaturesAtOnce(const Args& args, const DeviceSegment& segment, DType type, SumOrder order) {
+int64_t FeaturesAtOnce(const Args& args, const DeviceSegment& segment, const TensorView& x,
+                       SumOrder order) {
   constexpr int64_t kExpandedBytes = int64_t{32} << 20;
   constexpr int64_t kSumBytes = int64_t{256} << 20;
   constexpr int64_t kTile = 256;
   int64_t features = segment.features;
-  if (ProductType(segment.kind) != type || !IsDense(segment.kind)) {
-    features =
-        std::min(features, kExpandedBytes / BytesOf(type, segment.spans * SpanOf(segment.kind)));
+  if (x.dtype() != DType::kF8E4M3 &&
+      (ProductType(segment.kind) != x.dtype() || !IsDense(segment.kind))) {
+    features = std::min(features,
+                        kExpandedBytes / BytesOf(x.dtype(), segment.spans * SpanOf(segment.kind)));
   }
-  if (!StoresDirectly(args, segment, type, order)) {
+  if (!StoresDirectly(args, segment, x, order)) {
     features = std::min(features, kSumBytes / (4 * args.x.dim(0)));
   }
   return features >= segment.features ? segment.features
                                       : std::max(kTile, features / kTile * kTile);
 }
 
-// The features of `segment`, some at once. `x` is args.x in the type of the segment before, or
-// undefined; it becomes that of `type`.
+// x as `segment` meets it in `type`.
+Result<ProductRows> RowsFor(const OpContext& context, const Args& args,
+                            const DeviceSegment& segment, DType type) {
+  ProductRows rows;
+  if (type == DType::kF8E4M3) {
+    constexpr int64_t kTogether = 4;  // rows whose scales fill 16 bytes
+    const int64_t m = (args.x.dim(0) + kTogether - 1) / kTogether * kTogether;
+    return CodedRows(context, args, segment.spans, m);
+  }
+  rows.rounded = RoundsToFp8(args, segment);
+  const int64_t k_padded = (args.weight->k() + 7) / 8 * 8;
+  QUIRE_ASSIGN_OR_RETURN(rows.x, rows.rounded ? RoundedRows(context, args, segment.spans)
+                                              : AlignedRows(context, args, type, k_padded, true));
+  return rows;
+}
+
+// The features of `segment`, some at once. `rows` are those of the segment before, or undefined;
+// they become those of `type`.
 Status MultiplySegment(const OpContext& context, const Args& args, const DeviceSegment& segment,
-                       DType type, SumOrder order, TensorView& x) {
-  if (!x.defined() || x.dtype() != type) {
-    const int64_t k_padded = (args.weight->k() + 7) / 8 * 8;
-    QUIRE_ASSIGN_OR_RETURN(x, AlignedRows(context, args, type, k_padded, true));
+                       DType type, SumOrder order, ProductRows& rows) {
+  if (!rows.x.defined() || rows.x.dtype() != type || rows.rounded != RoundsToFp8(args, segment)) {
+    QUIRE_ASSIGN_OR_RETURN(rows, RowsFor(context, args, segment, type));
   }
   const int64_t end = segment.first_feature + segment.features;
-  const int64_t step = FeaturesAtOnce(args, segment, type, order);
+  const int64_t step = FeaturesAtOnce(args, segment, rows.x, order);
   for (int64_t begin = segment.first_feature; begin < end; begin += step) {
     QUIRE_RETURN_IF_ERROR(
-        MultiplyRows(context, args, x, segment, begin, std::min(end, begin + step), order));
+        MultiplyRows(context, args, rows, segment, begin, std::min(end, begin + step), order));
   }
   return OkStatus();
 }
 
+// The type in which x meets `segment` in "matmul".
+DType MatmulType(const OpContext& context, const Args& args, const DeviceSegment& segment) {
+  const DType own = ProductType(segment.kind);
+  if (WeightOf(args).mode() == ActivationMode::kFp32) {
+    return IsDense(segment.kind) && args.x.dtype() == own ? own : DType::kF32;
+  }
+  constexpr int64_t kTogether = 16;  // features, as the library wants them
+  return MultipliesFp8(context, segment) && segment.features % kTogether == 0 ? DType::kF8E4M3
+                                                                              : own;
+}
+
 Status RunMatmul(const OpContext& context, const Args& args) {
   const Workspace::Scope scope(context.workspace);
-  const DeviceWeight& weight = WeightOf(args);
-  TensorView x;
-  for (const DeviceSegment& segment : weight.segments()) {
-    const DType own = ProductType(segment.kind);
-    const bool exact =
-        weight.mode() == ActivationMode::kFp32 && !(IsDense(segment.kind) && args.x.dtype() == own);
-    QUIRE_RETURN_IF_ERROR(
-        MultiplySegment(context, args, segment, exact ? DType::kF32 : own, SumOrder::kFastest, x));
+  ProductRows rows;
+  for (const DeviceSegment& segment : WeightOf(args).segments()) {
+    QUIRE_RETURN_IF_ERROR(MultiplySegment(
+        context, args, segment, MatmulType(context, args, segment), SumOrder::kFastest, rows));
   }
   return OkStatus();
 }
@@ -310,7 +407,7 @@ Status RunManyRowsSegment(const OpContext& context, const Args& args,
 
 Status RunFixedOrderRows(const OpContext& context, const Args& args) {
   const Workspace::Scope scope(context.workspace);
-  TensorView x;
+  ProductRows rows;
   for (const DeviceSegment& segment : WeightOf(args).segments()) {
     const bool exact = !MultipliesCodes(args, segment);
     if (!exact && !IsDense(segment.kind)) {
@@ -319,7 +416,41 @@ Status RunFixedOrderRows(const OpContext& context, const Args& args) {
     }
     QUIRE_RETURN_IF_ERROR(MultiplySegment(context, args, segment,
                                           exact ? DType::kF32 : ProductType(segment.kind),
-                                          exact ? SumOrder::kFp32 : SumOrder::kChain, x));
+                                          exact ? SumOrder::kFp32 : SumOrder::kChain, rows));
+  }
+  return OkStatus();
+}
+
+bool AcceptsFp8Rows(const OpContext& context, const Args& args) {
+  if (!IsProduct(args) || args.x.dim(0) > kMaxFp8Rows || context.batch_invariant) {
+    return false;
+  }
+  const std::vector<DeviceSegment>& segments = WeightOf(args).segments();
+  return std::all_of(segments.begin(), segments.end(),
+                     [&](const DeviceSegment& segment) { return MultipliesFp8(context, segment); });
+}
+
+Status RunFp8Rows(const OpContext& context, const Args& args) {
+  const Workspace::Scope scope(context.workspace);
+  const auto m = static_cast<int>(args.x.dim(0));
+  const int compute_units = context.stream.device().properties().compute_units;
+  const int64_t spans = WeightOf(args).segments()[0].spans;
+  QUIRE_ASSIGN_OR_RETURN(const ProductRows rows,
+                         CodedRows(context, args, spans, Fp8ScaleStride(m)));
+  for (const DeviceSegment& segment : WeightOf(args).segments()) {
+    const TensorView out =
+        args.out.Columns(segment.first_feature, segment.first_feature + segment.features);
+    const Fp8Product product = {.x = rows.x.as<const uint8_t>(),
+                                .x_scales = rows.scales,
+                                .m = m,
+                                .weight = segment,
+                                .bias = BiasOf(args, segment.first_feature),
+                                .out = out.data(),
+                                .out_stride = out.stride(0),
+                                .out_type = out.dtype(),
+                                .accumulate = args.accumulate};
+    QUIRE_RETURN_IF_ERROR(RunFp8Product(product, Fp8Splits(segment, compute_units),
+                                        AsCudaStream(context.stream).handle()));
   }
   return OkStatus();
 }
@@ -331,6 +462,7 @@ constexpr std::string_view kTypes =
 
 Implementations CudaImplementations() {
   return {
+      {"fp8_rows", AcceptsFp8Rows, RunFp8Rows, "f32, f16, bf16; weights of f8e4m3 with kFp8"},
       {"few_rows", AcceptsSkinny, RunSkinnyRows, kTypes},
       {"matmul",
        [](const OpContext& context, const Args& args) {

@@ -8,16 +8,29 @@ constexpr int kMostProposals = 8;
 constexpr uint32_t kAlignment = 16;  // of addresses and rows, in bytes
 
 cudaDataType_t TypeOf(DType type) {
-  return type == DType::kF16 ? CUDA_R_16F : type == DType::kBF16 ? CUDA_R_16BF : CUDA_R_32F;
+  switch (type) {
+    case DType::kF16: return CUDA_R_16F;
+    case DType::kBF16: return CUDA_R_16BF;
+    case DType::kF8E4M3: return CUDA_R_8F_E4M3;
+    default: return CUDA_R_32F;
+  }
 }
 
 }  // namespace
 
 BlasLtOperation::BlasLtOperation(const BlasLtLibrary& lt, const Matmul& matmul) : lt_(lt) {
   const cudaDataType_t in = TypeOf(matmul.in);
-  const cublasOperation_t transposed = CUBLAS_OP_T;
   Keep(lt.create_operation(&operation_, CUBLAS_COMPUTE_32F, CUDA_R_32F));
-  Keep(lt.set_operation(operation_, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof(transposed)));
+  const auto set = [&](cublasLtMatmulDescAttributes_t attribute, auto value) {
+    Keep(lt.set_operation(operation_, attribute, &value, sizeof(value)));
+  };
+  set(CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
+  if (matmul.in == DType::kF8E4M3) {
+    set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, CUBLASLT_MATMUL_MATRIX_SCALE_BLK128x128_32F);
+    set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, CUBLASLT_MATMUL_MATRIX_SCALE_VEC128_32F);
+    set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, matmul.w_scales);
+    set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, matmul.x_scales);
+  }
   Keep(lt.create_layout(&w_, in, static_cast<uint64_t>(matmul.k), static_cast<uint64_t>(matmul.n),
                         matmul.w_stride));
   Keep(lt.create_layout(&x_, in, static_cast<uint64_t>(matmul.k), static_cast<uint64_t>(matmul.m),

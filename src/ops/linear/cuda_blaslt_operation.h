@@ -44,7 +44,8 @@ class BlasLtOperation {
   // Of making it.
   cublasStatus_t status() const { return status_; }
 
-  // Enqueues `matmul`, which differs from the constructor's in addresses and accumulate at most.
+  // Enqueues `matmul`, which differs from the constructor's in the addresses of matrices and in
+  // accumulate at most.
   cublasStatus_t Run(const Matmul& matmul, const cublasLtMatmulAlgo_t& algorithm, void* workspace,
                      size_t workspace_bytes, cudaStream_t stream) const;
 

@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(kThreads) StoreKernel(const __grid_constant__ 
   if (column >= r.n) {
     return;
   }
-  float sum = r.sums[row * r.n + column] + (r.bias != nullptr ? r.bias[column] : 0.0f);
+  float sum = r.sums[row * r.sums_stride + column] + (r.bias != nullptr ? r.bias[column] : 0.0f);
   const int64_t at = row * r.out_stride + column;
   if (r.accumulate) {
     sum += LoadAs(r.out, r.out_type, at);

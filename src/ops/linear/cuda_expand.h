@@ -33,6 +33,7 @@ cudaError_t CopyRows(const RowCopy& copy, cudaStream_t stream);
 // out [m][n] (=, +=) sums [m][n] (+ bias), rounded once.
 struct RowSums {
   const float* sums = nullptr;
+  int64_t sums_stride = 0;
   const float* bias = nullptr;
   int64_t m = 0;
   int64_t n = 0;

@@ -82,8 +82,12 @@ struct DeviceSegment {
   // Blocks of scales: of a row, and the binary logarithm of their elements if there are several.
   int64_t scale_blocks = 0;
   int scale_shift = 0;
+  // Of f8e4m3 for products in that type (ActivationMode::kFp8), f32: the scales of squares of 128 x
+  // 128 elements [ceil(N / 128)][SquareStride()]; null where elements of a square differ in theirs.
+  const float* squares = nullptr;
 
   constexpr int64_t RowBytes() const { return spans * kSpanBytes; }
+  constexpr int64_t SquareStride() const { return (spans + 3) / 4 * 4; }
   constexpr int64_t SuperCount() const { return (spans * SpanOf(kind) + 255) / 256; }
 };
 

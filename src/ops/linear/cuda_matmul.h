@@ -19,8 +19,12 @@ struct Matmul {
   int64_t w_stride = 0;
   void* result = nullptr;
   int64_t result_stride = 0;
-  DType in = DType::kBF16;   // of x and w: f32, f16 or bf16
-  DType out = DType::kBF16;  // of the result: f32, or `in`
+  DType in = DType::kBF16;   // of x and w: f32, f16, bf16 or f8e4m3
+  DType out = DType::kBF16;  // of the result: f32 or `in`, bf16 in place of f8e4m3
+  // Of f8e4m3, f32: a scale for each 128 of k and row of x, [ceil(k / 128)][m], and one for each
+  // square of w, [ceil(n / 128)][ceil(k / 128) rounded up to 4]. m is a multiple of 4, k of 128.
+  const float* x_scales = nullptr;
+  const float* w_scales = nullptr;
   bool accumulate = false;
   bool chain = false;  // each sum is that of cuda_chain.h: for f16, bf16, without accumulate
 };

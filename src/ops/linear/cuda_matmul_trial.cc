@@ -55,7 +55,9 @@ Status MatmulTrial::Copy(CudaDevice& device, const Matmul& matmul, int64_t rows)
   const int64_t copies = std::clamp<int64_t>(kWeightBytes / weight_bytes, 0, 16);
   const int64_t x_at = kFlushBytes;
   const int64_t result_at = x_at + Aligned(rows * x_row_bytes);
-  const int64_t weights_at = result_at + Aligned(BytesOf(matmul.out, rows * matmul.result_stride));
+  const int64_t spans = matmul.in == DType::kF8E4M3 ? matmul.k / 128 : 0;
+  const int64_t scales_at = result_at + Aligned(BytesOf(matmul.out, rows * matmul.result_stride));
+  const int64_t weights_at = scales_at + Aligned(4 * spans * rows);
   QUIRE_ASSIGN_OR_RETURN(
       memory_, device.Allocate(static_cast<size_t>(weights_at + copies * Aligned(weight_bytes))));
   auto* const memory = static_cast<uint8_t*>(memory_.data());
@@ -65,13 +67,13 @@ Status MatmulTrial::Copy(CudaDevice& device, const Matmul& matmul, int64_t rows)
   trial.x = memory + x_at;
   trial.result = memory + result_at;
   trial.accumulate = false;
+  trial.x_scales = spans > 0 ? reinterpret_cast<const float*>(memory + scales_at) : nullptr;
   for (int64_t row = 0; row < rows; row += matmul.m) {  // those that there are, again and again
-    QUIRE_RETURN_IF_ERROR(CudaStatus(
-        cudaMemcpy2DAsync(
-            memory + x_at + row * x_row_bytes, static_cast<size_t>(x_row_bytes), matmul.x,
-            static_cast<size_t>(x_row_bytes), static_cast<size_t>(BytesOf(matmul.in, matmul.k)),
-            static_cast<size_t>(std::min(matmul.m, rows - row)), cudaMemcpyDeviceToDevice, stream_),
-        "cudaMemcpy2DAsync"));
+    const int64_t count = std::min(matmul.m, rows - row);
+    QUIRE_RETURN_IF_ERROR(CopyMatrix(memory + x_at + row * x_row_bytes, x_row_bytes, matmul.x,
+                                     x_row_bytes, BytesOf(matmul.in, matmul.k), count));
+    QUIRE_RETURN_IF_ERROR(CopyMatrix(memory + scales_at + 4 * row, 4 * rows, matmul.x_scales,
+                                     4 * matmul.m, 4 * count, spans));
   }
   matmuls_.assign(1, trial);  // of the weights themselves
   for (int64_t i = 0; i < copies; ++i) {
@@ -84,6 +86,17 @@ Status MatmulTrial::Copy(CudaDevice& device, const Matmul& matmul, int64_t rows)
   }
   runs_ = RunsOf(trial, weight_bytes);
   return OkStatus();
+}
+
+Status MatmulTrial::CopyMatrix(void* to, int64_t to_stride, const void* from, int64_t from_stride,
+                               int64_t row_bytes, int64_t rows) {
+  return rows == 0
+             ? OkStatus()
+             : CudaStatus(cudaMemcpy2DAsync(
+                              to, static_cast<size_t>(to_stride), from,
+                              static_cast<size_t>(from_stride), static_cast<size_t>(row_bytes),
+                              static_cast<size_t>(rows), cudaMemcpyDeviceToDevice, stream_),
+                          "cudaMemcpy2DAsync");
 }
 
 bool MatmulTrial::Begin() {

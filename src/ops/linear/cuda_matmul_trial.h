@@ -41,6 +41,9 @@ class MatmulTrial {
   explicit MatmulTrial(cudaStream_t stream);
 
   Status Copy(CudaDevice& device, const Matmul& matmul, int64_t rows);
+  // Rows of bytes, strides in bytes too.
+  Status CopyMatrix(void* to, int64_t to_stride, const void* from, int64_t from_stride,
+                    int64_t row_bytes, int64_t rows);
   bool Begin();
   float End(bool ran);
 

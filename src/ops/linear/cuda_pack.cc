@@ -200,6 +200,22 @@ Result<DeviceSegment> PlanDeviceSegment(const WeightSource& source) {
   return segment;
 }
 
+std::vector<float> SquareScales(const WeightSource& source, int64_t stride) {
+  const WeightExtents extents = ExtentsOf(source);
+  if (source.scales.defined() && !HasSquareScales(source) && source.scales.dim(0) > 1) {
+    return {};
+  }
+  const int64_t rows = (extents.n + kScaleSquare - 1) / kScaleSquare;
+  std::vector<float> squares(static_cast<size_t>(rows * stride));
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t k = 0; k < extents.k; k += kScaleSquare) {
+      squares[static_cast<size_t>(row * stride + k / kScaleSquare)] =
+          ScaleAt(source, row * kScaleSquare, k);
+    }
+  }
+  return squares;
+}
+
 void PackDeviceRows(const WeightSource& source, const DeviceSegment& segment, const HostRows& rows,
                     std::vector<int32_t>& input_order) {
   const int64_t k = ExtentsOf(source).k;

@@ -26,6 +26,10 @@ struct HostRows {
   uint8_t* super = nullptr;
 };
 
+// The scales of the squares of 128 x 128 elements of an f8e4m3 weight [ceil(N / 128)][stride], zero
+// beyond K. Empty if elements of a square differ in their scale.
+std::vector<float> SquareScales(const WeightSource& source, int64_t stride);
+
 // Writes all rows of `source`, a segment planned as `segment`. `input_order` becomes the order of
 // its input features (see Int4Groups), empty if that of x.
 void PackDeviceRows(const WeightSource& source, const DeviceSegment& segment, const HostRows& rows,

@@ -3,6 +3,7 @@
 #include "ops/linear/cuda_blaslt.h"
 #include "ops/linear/cuda_pack.h"
 #include "ops/linear/int4_groups.h"
+#include "ops/linear/pack_plain.h"
 #include "platform/cuda/cuda_device.h"
 
 namespace quire::ops::linear {
@@ -22,6 +23,13 @@ int64_t SegmentBytes(const DeviceSegment& segment) {
 
 bool Joins(const DeviceSegment& a, const DeviceSegment& b) {
   return a.kind == b.kind && a.scale_shift == b.scale_shift && a.scale_blocks == b.scale_blocks;
+}
+
+// Likewise of what SquareScales() gave for them: squares begin where a weight begins.
+bool SquaresJoin(const DeviceSegment& a, const std::vector<float>& a_squares,
+                 const std::vector<float>& b_squares) {
+  return a_squares.empty() ? b_squares.empty()
+                           : !b_squares.empty() && a.features % kScaleSquare == 0;
 }
 
 // Copies packed rows to the device.
@@ -64,22 +72,50 @@ class Uploader {
 
 }  // namespace
 
+Status DeviceWeight::SendSquares(CudaStream& stream,
+                                 const std::vector<std::vector<float>>& squares) {
+  std::vector<float> all;
+  for (const std::vector<float>& scales : squares) {
+    all.insert(all.end(), scales.begin(), scales.end());
+  }
+  if (all.empty()) {
+    return OkStatus();
+  }
+  QUIRE_ASSIGN_OR_RETURN(square_buffer_, stream.device().Allocate(all.size() * sizeof(float)));
+  const auto* next = static_cast<const float*>(square_buffer_.data());
+  for (size_t i = 0; i < squares.size(); ++i) {
+    segments_[i].squares = squares[i].empty() ? nullptr : next;
+    next += squares[i].size();
+  }
+  QUIRE_RETURN_IF_ERROR(stream.Copy(square_buffer_.data(), stream.device().place(), all.data(),
+                                    Place::Host(), all.size() * sizeof(float)));
+  return stream.Synchronize();
+}
+
 Result<std::shared_ptr<const PackedWeight>> DeviceWeight::Pack(
     const OpContext& context, std::span<const WeightSource> weights, ActivationMode mode) {
   CudaStream& stream = AsCudaStream(context.stream);
   QUIRE_RETURN_IF_ERROR(stream.device().Library<BlasLt>().status());  // now, not in the first step
   std::vector<DeviceSegment> planned;
   std::vector<DeviceSegment> segments;
+  std::vector<std::vector<float>> squares;  // of each segment
   int64_t features = 0;
   for (const WeightSource& source : weights) {
     QUIRE_ASSIGN_OR_RETURN(DeviceSegment segment, PlanDeviceSegment(source));
     segment.first_feature = features;
     features += segment.features;
     planned.push_back(segment);
-    if (!segments.empty() && Joins(segments.back(), segment)) {
+    std::vector<float> own;
+    if (mode == ActivationMode::kFp8 && segment.kind == DeviceKind::kF8) {
+      own = SquareScales(source, segment.SquareStride());
+    }
+    if (!segments.empty() && Joins(segments.back(), segment) &&
+        SquaresJoin(segments.back(), squares.back(), own)) {
       segments.back().features += segment.features;
+      squares.back().insert(squares.back().end(), own.begin(), own.end());
     } else {
       segments.push_back(segment);
+      squares.push_back(std::move(own));
     }
   }
   int64_t bytes = 0;
@@ -121,6 +157,7 @@ Result<std::shared_ptr<const PackedWeight>> DeviceWeight::Pack(
   }
   QUIRE_RETURN_IF_ERROR(stream.Synchronize());
   packed->segments_ = std::move(segments);
+  QUIRE_RETURN_IF_ERROR(packed->SendSquares(stream, squares));
   return std::shared_ptr<const PackedWeight>(std::move(packed));
 }
 

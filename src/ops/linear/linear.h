@@ -21,11 +21,12 @@ namespace quire::ops::linear {
 
 // How activations meet a weight. Sums are always fp32 (or exact integers); what the mode means for
 // the types of weights:
-//                      kFp32            kBlock8               kBf16
-//   f32, f16           fp32             fp32                  fp32
-//   bf16, f8e4m3       fp32             fp32                  bf16 products
-//   GGUF blocks, int4  expanded, fp32   8 bits per 32 of K    8 bits per 32 of K
-//   i8                 expanded, fp32   8 bits per row        8 bits per row
+//                      kFp32            kBlock8               kBf16                kFp8
+//   f32, f16           fp32             fp32                  fp32                 as kBf16
+//   bf16               fp32             fp32                  bf16 products        as kBf16
+//   f8e4m3             fp32             fp32                  bf16 products        f8 per 128 of K
+//   GGUF blocks, int4  expanded, fp32   8 bits per 32 of K    8 bits per 32 of K   as kBf16
+//   i8                 expanded, fp32   8 bits per row        8 bits per row       as kBf16
 // - fp32: activations as they are.
 // - bf16 products: each activation is rounded to bf16 (nearest even) and multiplied with the
 //   weight, which bf16 holds exactly. CPUs with bf16 dot products use them ("avx512_bf16", which
@@ -34,6 +35,11 @@ namespace quire::ops::linear {
 // - 8 bits per 32 of K: one scale for 32 input features, quantize_activations.h.
 // - 8 bits per row: code = round(x * 127 / max|x|), one scale for the row; the integer sums are
 //   exact, out = sum * (weight scale * row scale). The same bits in every instruction set.
+// - f8 per 128 of K (DeepSeek-AI, 2024, "DeepSeek-V3", section 3.3): each 128 input features of a
+//   row (the last may be fewer) have a scale = max|x| / 448 in fp32, and x becomes scale * code,
+//   code = x * (448 / max|x|) rounded to f8e4m3 (nearest even). Features whose maximum is below
+//   2^-100 count as zero; those that hold a NaN or infinity become NaN, so that the damage shows in
+//   the output. CPUs multiply scale * code, in fp32, with the expanded weight.
 // Other devices round activations to 16 bits at most, and read split_activations as if it were
 // not set:
 //                      kFp32            others
@@ -43,12 +49,17 @@ namespace quire::ops::linear {
 //   all others         expanded, fp32   rounded to bf16; weights as they are ("few_rows",
 //                                       "fixed_order") or, in products of more rows ("matmul"),
 //                                       rounded to bf16 too
-// There "few_rows" and "fixed_order" keep the contract above: the bits of a row do not depend on
-// the others. "matmul" takes the algorithm that measured best for about as many rows, so they may
-// depend on their number. Where the context is batch_invariant it declines, and "few_rows" does
-// with f16 and bf16 weights, which it adds in another order than "fixed_order"; so all numbers of
-// rows have the same bits.
-enum class ActivationMode : uint8_t { kFp32, kBlock8, kBf16 };
+// f8e4m3 with kFp8 is rounded as above; "few_rows" and "fixed_order" round scale * code to bf16
+// once more, "matmul" the weights too. But where the device multiplies f8e4m3 and the weight has
+// scales of squares, one of the tensor or none, "fp8_rows" and, of whole 16 features, "matmul"
+// multiply codes with codes: sums of 128 input features, of which tensor cores keep about 14 bits,
+// times both scales are added in fp32.
+// There "few_rows", "fp8_rows" and "fixed_order" keep the contract above: the bits of a row do not
+// depend on the others. "matmul" takes the algorithm that measured best for about as many rows, so
+// they may depend on their number. Where the context is batch_invariant it declines, and so do
+// "fp8_rows" and, with f16 and bf16 weights, "few_rows", which add in another order than
+// "fixed_order"; so all numbers of rows have the same bits.
+enum class ActivationMode : uint8_t { kFp32, kBlock8, kBf16, kFp8 };
 
 // A weight in the layout that one implementation reads straight through. Immutable once made;
 // shared by threads and engines. Made by PackWeight().

@@ -112,7 +112,11 @@ INSTANTIATE_TEST_SUITE_P(All, LinearBatchInvariance, testing::ValuesIn(Platforms
 
 TEST_P(LinearBatchInvariance, OfEveryFormat) {
   for (const SourceKind& kind : SourceKinds()) {
-    for (const ActivationMode mode : {ActivationMode::kFp32, ActivationMode::kBf16}) {
+    for (const ActivationMode mode :
+         {ActivationMode::kFp32, ActivationMode::kBf16, ActivationMode::kFp8}) {
+      if (mode == ActivationMode::kFp8 && kind.dtype != DType::kF8E4M3) {
+        continue;
+      }
       SCOPED_TRACE(StrCat(kind.name, ", mode ", static_cast<int>(mode)));
       Product product(Context(), kind, mode, 700, 136, 768);
       ExpectSameBits(product);

@@ -29,7 +29,13 @@ struct Case {
 };
 
 std::string_view NameOf(ActivationMode mode) {
-  return mode == ActivationMode::kFp32 ? "fp32" : mode == ActivationMode::kBf16 ? "bf16" : "block8";
+  switch (mode) {
+    case ActivationMode::kFp32: return "fp32";
+    case ActivationMode::kBlock8: return "block8";
+    case ActivationMode::kBf16: return "bf16";
+    case ActivationMode::kFp8: return "fp8";
+  }
+  return "";
 }
 
 // Whether `mode` treats the kind otherwise than the modes before it.
@@ -37,7 +43,13 @@ bool Differs(const SourceKind& kind, ActivationMode mode) {
   const bool plain = kind.format == WeightFormat::kPlain;
   const bool bf16 = plain && (kind.dtype == DType::kBF16 || kind.dtype == DType::kF8E4M3);
   const bool codes = !plain || kind.dtype == DType::kI8 || IsQuantized(kind.dtype);
-  return mode == ActivationMode::kFp32 || (mode == ActivationMode::kBf16 ? bf16 : codes);
+  switch (mode) {
+    case ActivationMode::kFp32: return true;
+    case ActivationMode::kBlock8: return codes;
+    case ActivationMode::kBf16: return bf16;
+    case ActivationMode::kFp8: return kind.dtype == DType::kF8E4M3;
+  }
+  return false;
 }
 
 // Features and inputs that are awkward where the kind allows.
@@ -56,8 +68,8 @@ std::vector<Case> ConformanceCases() {
   std::vector<Case> cases;
   size_t index = 0;
   for (const SourceKind& kind : SourceKinds()) {
-    for (const ActivationMode mode :
-         {ActivationMode::kFp32, ActivationMode::kBlock8, ActivationMode::kBf16}) {
+    for (const ActivationMode mode : {ActivationMode::kFp32, ActivationMode::kBlock8,
+                                      ActivationMode::kBf16, ActivationMode::kFp8}) {
       for (const int64_t m : {0, 1, 2, 5, 17, 33}) {
         if (!Differs(kind, mode)) {
           continue;
@@ -75,6 +87,20 @@ std::vector<Case> ConformanceCases() {
       index += 2;
     }
   }
+  for (const std::string_view name : {"f8", "f8_tensor", "f8_feature", "f8_square"}) {
+    for (const int64_t m : {1, 17, 40, 70, 130}) {
+      cases.push_back({.name = StrCat(name, "_fp8_whole_m", m),
+                       .stack = {KindNamed(name), KindNamed(name)},
+                       .m = m,
+                       .n = m % 2 == 0 ? 128 : 272,
+                       .k = m == 40 ? 1300 : 384,
+                       .mode = ActivationMode::kFp8,
+                       .x = kTypes[m % 3],
+                       .out = kTypes[(m + 1) % 3],
+                       .bias = m < 20,
+                       .accumulate = m < 2});
+    }
+  }
   for (int i = 0; i < 20; ++i) {
     cases.push_back({.name = StrCat("random_", i), .stack = {}});
   }
@@ -89,7 +115,7 @@ Case RandomCase(std::mt19937_64& rng) {
          .m = static_cast<int64_t>(rng() % 40),
          .n = 8 * static_cast<int64_t>(1 + rng() % 9),
          .k = 256 * static_cast<int64_t>(1 + rng() % 2),
-         .mode = static_cast<ActivationMode>(rng() % 3),
+         .mode = static_cast<ActivationMode>(rng() % 4),
          .x = kTypes[rng() % 3],
          .out = kTypes[rng() % 3],
          .bias = rng() % 2 == 0,
@@ -115,8 +141,18 @@ ActivationForm FormOf(const SourceKind& kind, ActivationMode mode) {
   if (kind.dtype == DType::kI8) {
     return ActivationForm::kRow8;
   }
+  if (mode == ActivationMode::kFp8 && kind.dtype == DType::kF8E4M3) {
+    return ActivationForm::kFp8;
+  }
   const bool bf16 = kind.dtype == DType::kBF16 || kind.dtype == DType::kF8E4M3;
-  return bf16 && mode == ActivationMode::kBf16 ? ActivationForm::kBf16 : ActivationForm::kFp32;
+  return bf16 && mode != ActivationMode::kBlock8 ? ActivationForm::kBf16 : ActivationForm::kFp32;
+}
+
+// Whether an implementation of another platform than the CPU multiplies in f8e4m3.
+bool MultipliesFp8(const Case& c, const SourceKind& kind, std::string_view implementation) {
+  return c.mode == ActivationMode::kFp8 && kind.dtype == DType::kF8E4M3 &&
+         kind.scaling != Scaling::kFeature &&
+         (implementation == "fp8_rows" || (implementation == "matmul" && c.n % 16 == 0));
 }
 
 // How the rows of x, and elements of weights that are not stored as they are, enter a product on
@@ -126,9 +162,8 @@ struct DeviceRounding {
   bool expands = false;  // elements of weights are rounded to bf16
 };
 
-DeviceRounding RoundingOf(const SourceKind& kind, ActivationMode mode,
-                          std::string_view implementation) {
-  if (mode == ActivationMode::kFp32) {
+DeviceRounding RoundingOf(const Case& c, const SourceKind& kind, std::string_view implementation) {
+  if (c.mode == ActivationMode::kFp32 || MultipliesFp8(c, kind, implementation)) {
     return {};
   }
   const bool plain = kind.format == WeightFormat::kPlain && kind.scaling == Scaling::kNone;
@@ -146,14 +181,18 @@ double Rounded(double value, DType type) {
                                : value;
 }
 
-// A run of features rounded to 8 bits with one scale.
-void RoundRun(std::span<const float> x, const std::vector<size_t>& run, std::vector<double>& seen) {
+// A run of features rounded to 8-bit integers, or floats, with one scale.
+void RoundRun(std::span<const float> x, const std::vector<size_t>& run, bool floats,
+              std::vector<double>& seen) {
+  const float most = floats ? 448.0f : 127.0f;
   float max = 0;
   for (const size_t i : run) {
     max = std::max(max, std::abs(x[i]));
   }
   for (const size_t i : run) {
-    seen[i] = max == 0 ? 0 : double{max / 127.0f} * std::nearbyint(x[i] * (127.0f / max));
+    const float code = x[i] * (most / max);
+    const double rounded = floats ? Float8ToFloat(FloatToFloat8(code)) : std::nearbyint(code);
+    seen[i] = max == 0 ? 0 : double{max / most} * rounded;
   }
 }
 
@@ -174,10 +213,11 @@ std::vector<double> Seen(std::span<const float> x, ActivationForm form,
         return group[a] != group[b] ? group[a] < group[b] : a < b;
       });
     }
-    const size_t run = form == ActivationForm::kRow8 ? x.size() : 32;
+    const bool floats = form == ActivationForm::kFp8;
+    const size_t run = form == ActivationForm::kRow8 ? x.size() : floats ? 128 : 32;
     for (size_t start = 0; start < order.size(); start += run) {
       RoundRun(x, {order.begin() + start, order.begin() + std::min(start + run, order.size())},
-               seen);
+               floats, seen);
     }
   }
   return seen;
@@ -225,8 +265,11 @@ struct Problem {
     if (param.platform == PlatformKind::kCpu) {
       return Seen(values, FormOf(weight.kind(), c.mode), weight.source().group_index);
     }
-    const DType type = RoundingOf(weight.kind(), c.mode, param.implementation).x;
+    const DType type = RoundingOf(c, weight.kind(), param.implementation).x;
     std::vector<double> seen(values.begin(), values.end());
+    if (c.mode == ActivationMode::kFp8 && weight.kind().dtype == DType::kF8E4M3) {
+      seen = Seen(values, ActivationForm::kFp8, {});
+    }
     std::transform(seen.begin(), seen.end(), seen.begin(),
                    [&](double value) { return Rounded(value, type); });
     return seen;
@@ -237,7 +280,7 @@ struct Problem {
                              int64_t feature) const {
     std::vector<double> row = weight.Row(feature);
     if (param.platform != PlatformKind::kCpu &&
-        RoundingOf(weight.kind(), c.mode, param.implementation).expands) {
+        RoundingOf(c, weight.kind(), param.implementation).expands) {
       std::transform(row.begin(), row.end(), row.begin(),
                      [](double value) { return Rounded(value, DType::kBF16); });
     }
@@ -276,7 +319,11 @@ struct Problem {
       }
     }
     const double rounding = c.out == DType::kF32 ? 1e-6 : c.out == DType::kF16 ? 0x1p-11 : 0x1p-8;
-    tolerance = {.rtol = rounding, .atol = 3e-6 * largest + 1e-6};
+    // In f8e4m3 tensor cores add 32 products at once, with about 14 bits.
+    const bool fp8 = std::any_of(weights.begin(), weights.end(), [&](const SourceWeight& weight) {
+      return MultipliesFp8(c, weight.kind(), param.implementation);
+    });
+    tolerance = {.rtol = rounding, .atol = (fp8 ? 5e-4 : 3e-6) * largest + 1e-6};
     return expected;
   }
 

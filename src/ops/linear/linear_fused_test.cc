@@ -26,9 +26,10 @@ struct Case {
   DType out = DType::kBF16;
   bool bias = false;
   bool accumulate = false;
+  ActivationMode mode = ActivationMode::kBf16;
 };
 
-void AppendKind(std::string_view kind, std::vector<Case>& cases) {
+void AppendKind(std::string_view kind, ActivationMode mode, std::vector<Case>& cases) {
   constexpr Activation kActivations[] = {Activation::kSilu, Activation::kGeluTanh,
                                          Activation::kGelu};
   constexpr DType kTypes[] = {DType::kBF16, DType::kF16, DType::kF32};
@@ -37,6 +38,7 @@ void AppendKind(std::string_view kind, std::vector<Case>& cases) {
     for (int form = 1; form <= 3; ++form) {
       const size_t index = cases.size();
       Case c = {.name = StrCat(kind, "_m", m, "_", form), .kind = std::string(kind), .m = m};
+      c.mode = mode;
       c.norm = form % 2 == 1;
       c.x = index % 4 == 3 ? kTypes[index / 4 % 3] : own;
       c.norm_weight = index % 7 == 6 ? c.x : DType::kF32;
@@ -57,8 +59,9 @@ std::vector<Case> ConformanceCases() {
   std::vector<Case> cases;
   for (const std::string_view kind :
        {"bf16", "f16", "f32", "q4_k", "q6_k", "q8_0", "f8_feature", "gptq2_act_order"}) {
-    AppendKind(kind, cases);
+    AppendKind(kind, ActivationMode::kBf16, cases);
   }
+  AppendKind("f8_square", ActivationMode::kFp8, cases);
   // Each number of groups that share a row's sum, and rows that fill no span.
   for (const int64_t k : {64, 96, 1088, 2048, 4096, 8192, 16384}) {
     for (const int64_t m : {1, 2, 3}) {
@@ -131,7 +134,7 @@ TEST_P(LinearFused, HasTheBitsOfOperatorsApart) {
   const Case& c = GetParam().problem;
   std::mt19937_64 rng(TestSeed());
   const SourceWeight source(rng, KindNamed(c.kind), c.n, c.k);
-  auto packed = PackWeight(Context(), std::span(&source.source(), 1), ActivationMode::kBf16);
+  auto packed = PackWeight(Context(), std::span(&source.source(), 1), c.mode);
   ASSERT_TRUE(packed.ok()) << packed.status().message();
   const int64_t columns = c.activation.has_value() ? c.n / 2 : c.n;
   TypedArray x(c.x, {c.m, c.k}, c.k + 8);

@@ -18,6 +18,7 @@ namespace {
 Result<PanelKind> KindOf(const WeightSource& source, ActivationMode mode) {
   const bool fp32 = mode == ActivationMode::kFp32;
   const bool bf16 = mode == ActivationMode::kBf16;
+  const bool fp8 = mode == ActivationMode::kFp8;
   if (source.format != WeightFormat::kPlain) {
     return fp32                                   ? PanelKind::kF32
            : source.scales.dtype() == DType::kF16 ? PanelKind::kU4Zero
@@ -26,7 +27,7 @@ Result<PanelKind> KindOf(const WeightSource& source, ActivationMode mode) {
   switch (source.weight.dtype()) {
     case DType::kF32: return PanelKind::kF32;
     case DType::kF16: return PanelKind::kF16;
-    case DType::kBF16: return bf16 ? PanelKind::kBF16Pairs : PanelKind::kBF16;
+    case DType::kBF16: return bf16 || fp8 ? PanelKind::kBF16Pairs : PanelKind::kBF16;
     case DType::kF8E4M3: return bf16 ? PanelKind::kF8Pairs : PanelKind::kF8;
     case DType::kI8: return fp32 ? PanelKind::kF32 : PanelKind::kI8;
     case DType::kQ4_0: return fp32 ? PanelKind::kF32 : PanelKind::kU4;
@@ -256,6 +257,8 @@ Result<Segment> PlanSegment(const WeightSource& source, ActivationMode mode) {
   Segment segment;
   QUIRE_ASSIGN_OR_RETURN(segment.kind, KindOf(source, mode));
   const PanelFormat format = FormatOf(segment.kind);
+  const bool fp8 = mode == ActivationMode::kFp8 && segment.kind == PanelKind::kF8;
+  segment.form = fp8 ? ActivationForm::kFp8 : format.form;
   const WeightExtents extents = ExtentsOf(source);
   const int64_t groups = format.GroupsOf(extents.k);
   segment.features = extents.n;
@@ -277,7 +280,7 @@ int64_t ScaleFloats(const Segment& segment) {
 
 bool PanelWeight::Wants(ActivationForm form) const {
   return std::any_of(segments_.begin(), segments_.end(),
-                     [&](const Segment& segment) { return FormatOf(segment.kind).form == form; });
+                     [&](const Segment& segment) { return segment.form == form; });
 }
 
 Result<std::shared_ptr<const PackedWeight>> PanelWeight::Pack(const OpContext& context,

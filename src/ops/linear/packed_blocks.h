@@ -54,6 +54,7 @@ enum class ActivationForm : uint8_t {
   kBf16,    // rounded to bf16
   kBlock8,  // 8-bit codes, a scale per 32 features
   kRow8,    // 8-bit codes, a scale per row
+  kFp8,     // rounded to f8e4m3 times a scale per 128 features, as fp32
 };
 
 struct PanelFormat {
@@ -102,7 +103,8 @@ constexpr PanelFormat FormatOf(PanelKind kind) {
 // Stacked views of one kind, or one view: its panels.
 struct Segment {
   PanelKind kind = PanelKind::kF32;
-  int64_t first_feature = 0;  // column of out that its first feature writes
+  ActivationForm form = ActivationForm::kFp32;  // the kind's, or kFp8 where the kind's is kFp32
+  int64_t first_feature = 0;                    // column of out that its first feature writes
   int64_t features = 0;
   int64_t panels = 0;
   const uint8_t* data = nullptr;  // panels * panel_bytes

@@ -168,7 +168,7 @@ class Multiplication {
           product.next + std::min(step, end - panel - count) * segment.panel_bytes;
       product.next_step = FetchStep(fetched - product.next, product.groups, row_end - row_begin);
       ForEachTile(row_begin, row_end, [&](int64_t row, int size) {
-        PointAt(format.form, row, product);
+        PointAt(segment.form, row, product);
         MultiplyTile(kernels[size], product, row, kTileRows[size], column);
         product.next += kPasses * product.groups * product.next_step;
         if (product.next >= fetched) {
@@ -185,6 +185,7 @@ class Multiplication {
       case ActivationForm::kFp32: product.tile = tiles_.Fp32(row); break;
       case ActivationForm::kBf16: product.tile = tiles_.Bf16(row); break;
       case ActivationForm::kRow8: product.tile = tiles_.Row8(row); break;
+      case ActivationForm::kFp8: product.tile = tiles_.Fp8(row); break;
       case ActivationForm::kBlock8: {
         const QuantizedTile tile = tiles_.Block8(row);
         product.tile = tile.words;

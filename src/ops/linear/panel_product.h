@@ -54,8 +54,8 @@ struct TileProduct {
   const float* scales;  // [panels][scale_blocks][16] or null
   int64_t scale_blocks;
   int64_t scale_steps;
-  // By the kind's form. kFp32: f32 [K, rounded up to 2][rows]. kBf16: words of two bf16 [K / 2,
-  // rounded up][rows] or, where the set has no bf16 products, as kFp32 with rounded values.
+  // By the segment's form. kFp32, kFp8: f32 [K, rounded up to 2][rows]. kBf16: words of two bf16 [K
+  // / 2, rounded up][rows] or, where the set has no bf16 products, as kFp32 with rounded values.
   // kBlock8: QuantizedTile::words. kRow8: codes [K / 4, rounded up][rows][4], scale f32 [rows],
   // -128 * sum of the codes i32 [rows].
   const uint8_t* tile;

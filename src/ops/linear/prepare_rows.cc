@@ -107,6 +107,9 @@ class RowPreparer {
       if (tiles_.row8 != nullptr) {
         StoreRow8(in, stride, rows, scratch, tiles_.Row8(row));
       }
+      if (tiles_.fp8 != nullptr) {
+        StoreFp8(in, stride, rows, scratch, tiles_.Fp8(row));
+      }
       if (tiles_.bf16 != nullptr) {  // last: it may overwrite scratch.rows
         StoreBf16(in, stride, rows, scratch, tiles_.Bf16(row));
       }
@@ -153,6 +156,15 @@ class RowPreparer {
       unround_(halves, tiles_.k, scratch.rows + r * padded);
     }
     StoreFp32(scratch.rows, padded, rows, tile);
+  }
+
+  void StoreFp8(const float* in, int64_t stride, int rows, const Scratch& scratch,
+                uint8_t* tile) const {
+    const int64_t padded = tiles_.padded();
+    for (int r = 0; r < rows; ++r) {
+      RoundToFp8(in + r * stride, tiles_.k, scratch.staged + r * padded);
+    }
+    StoreFp32(scratch.staged, padded, rows, tile);
   }
 
   void StoreRow8(const float* in, int64_t stride, int rows, const Scratch& scratch,
@@ -204,6 +216,9 @@ ActivationTiles PrepareActivations(const KernelSet& set, const OpContext& contex
   }
   if (weight.Wants(ActivationForm::kRow8)) {
     tiles.row8 = workspace.Allocate<uint8_t>(rows * static_cast<size_t>(tiles.row8_words()) * 4);
+  }
+  if (weight.Wants(ActivationForm::kFp8)) {
+    tiles.fp8 = workspace.Allocate<uint8_t>(rows * padded * 4);
   }
   ThreadPool& threads = AsCpuStream(context.stream).threads();
   const size_t staged = kMaxTileRows * (padded + 2 * 4);

@@ -26,9 +26,12 @@ struct ActivationTiles {
   uint8_t* block8 = nullptr;
   int32_t* block8_offsets = nullptr;
   uint8_t* row8 = nullptr;
+  uint8_t* fp8 = nullptr;
   int64_t bf16_row_bytes = 0;
 
-  bool IsBf16Alone() const { return fp32 == nullptr && block8 == nullptr && row8 == nullptr; }
+  bool IsBf16Alone() const {
+    return fp32 == nullptr && block8 == nullptr && row8 == nullptr && fp8 == nullptr;
+  }
   int64_t groups() const { return k / kGroup; }
   int64_t padded() const { return k + k % 2; }
   int64_t row8_words() const { return (k + 3) / 4 + 2; }
@@ -40,6 +43,7 @@ struct ActivationTiles {
   uint8_t* Fp32(int64_t row) const { return fp32 + row * padded() * 4; }
   uint8_t* Bf16(int64_t row) const { return bf16 + row * bf16_row_bytes; }
   uint8_t* Row8(int64_t row) const { return row8 + row * row8_words() * 4; }
+  uint8_t* Fp8(int64_t row) const { return fp8 + row * padded() * 4; }
 };
 
 // Fills tiles for all rows of x, in the context's workspace and on its threads.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tensor/float8.h"
+
 namespace quire::ops::linear {
 
 void QuantizeTile(const float* x, int64_t stride, int64_t groups, int rows,
@@ -23,6 +25,22 @@ void QuantizeTile(const float* x, int64_t stride, int64_t groups, int rows,
         sums[i / 16] += codes[i];
       }
       StoreGroup(codes, scale.scale, sums[0], sums[1], g, rows, r, tile);
+    }
+  }
+}
+
+void RoundToFp8(const float* x, int64_t k, float* out) {
+  for (int64_t begin = 0; begin < k; begin += kFp8Group) {
+    const int64_t end = std::min(begin + kFp8Group, k);
+    uint32_t max_bits = 0;
+    for (int64_t i = begin; i < end; ++i) {
+      max_bits = std::max(max_bits, std::bit_cast<uint32_t>(x[i]) & 0x7fffffffu);
+    }
+    const GroupScale scale = ScaleOf(max_bits, kFloat8Max);
+    for (int64_t i = begin; i < end; ++i) {
+      out[i] = scale.inverse == 0.0f
+                   ? scale.scale
+                   : scale.scale * Float8ToFloat(FloatToFloat8(x[i] * scale.inverse));
     }
   }
 }

@@ -5,6 +5,9 @@
 //   scale = max|x| / 127,  code = round_half_even(x * (127 / max|x|)).
 // A group whose maximum is below 2^-100 counts as zero; one that holds a NaN or infinity gets a NaN
 // scale, so that the damage shows in the output. Every implementation makes the same bits.
+//
+// Rounded to 8-bit floats (kFp8): groups of 128, the last may be shorter, with 448, the largest
+// f8e4m3, in place of 127 and codes of that type.
 #pragma once
 
 #include <bit>
@@ -34,7 +37,7 @@ struct GroupScale {
   float scale;
   float inverse;
 };
-inline GroupScale ScaleOf(uint32_t max_magnitude_bits) {
+inline GroupScale ScaleOf(uint32_t max_magnitude_bits, float largest_code = 127.0f) {
   if (max_magnitude_bits >= 0x7f800000) {
     return {std::numeric_limits<float>::quiet_NaN(), 0.0f};
   }
@@ -42,7 +45,7 @@ inline GroupScale ScaleOf(uint32_t max_magnitude_bits) {
   if (max_magnitude < 0x1p-100f) {
     return {0.0f, 0.0f};
   }
-  return {max_magnitude / 127.0f, 127.0f / max_magnitude};
+  return {max_magnitude / largest_code, largest_code / max_magnitude};
 }
 
 // Stores one group of row `r` of a tile of `rows` rows from its codes and the sums of the halves.
@@ -66,5 +69,10 @@ inline void StoreGroup(const int8_t codes[kGroup], float scale, int32_t low_sum,
 // Quantizes `rows` rows of x, `stride` elements apart, into a tile, in plain C++.
 void QuantizeTile(const float* x, int64_t stride, int64_t groups, int rows,
                   const QuantizedTile& tile);
+
+inline constexpr int64_t kFp8Group = 128;
+
+// out [k] = x [k] rounded to 8-bit floats in groups of kFp8Group. They may be the same.
+void RoundToFp8(const float* x, int64_t k, float* out);
 
 }  // namespace quire::ops::linear

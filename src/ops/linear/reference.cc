@@ -11,6 +11,7 @@
 #include "ops/linear/packed_blocks.h"
 #include "ops/linear/quantize_activations.h"
 #include "tensor/element.h"
+#include "tensor/float8.h"
 
 namespace quire::ops::linear {
 
@@ -57,6 +58,27 @@ void RoundRow(std::vector<float>& row) {
   }
 }
 
+// `row` rounded to 8-bit floats, each 128 with one scale.
+void RoundFp8(std::vector<float>& row) {
+  for (size_t start = 0; start < row.size(); start += 128) {
+    const std::span<float> group(&row[start], std::min<size_t>(128, row.size() - start));
+    uint32_t max_bits = 0;
+    for (const float value : group) {
+      max_bits = std::max(max_bits, std::bit_cast<uint32_t>(value) & 0x7fffffffu);
+    }
+    const float max = std::bit_cast<float>(max_bits);
+    for (float& value : group) {
+      if (!std::isfinite(max)) {
+        value = std::numeric_limits<float>::quiet_NaN();
+      } else if (max < 0x1p-100f) {
+        value = 0.0f;
+      } else {
+        value = max / kFloat8Max * Float8ToFloat(FloatToFloat8(value * (kFloat8Max / max)));
+      }
+    }
+  }
+}
+
 void Round(ActivationForm form, std::vector<float>& row) {
   switch (form) {
     case ActivationForm::kFp32: break;
@@ -67,6 +89,7 @@ void Round(ActivationForm form, std::vector<float>& row) {
       break;
     case ActivationForm::kBlock8: RoundBlocks(row); break;
     case ActivationForm::kRow8: RoundRow(row); break;
+    case ActivationForm::kFp8: RoundFp8(row); break;
   }
 }
 
@@ -129,7 +152,7 @@ Status RunReference(const OpContext&, const Args& args) {
     std::vector<std::vector<float>> x;
     for (int64_t t = 0; t < args.x.dim(0); ++t) {
       x.push_back(RowOf(args.x, weight.input_order(), t));
-      Round(FormatOf(segment.kind).form, x.back());
+      Round(segment.form, x.back());
     }
     for (int64_t feature = 0; feature < segment.features; ++feature) {
       ExpandFeature(segment, feature, weight.k(), row.data());

@@ -9,16 +9,18 @@
 #include "ops/linear/quantize_activations.h"
 #include "platform/cpu/cpu_device.h"
 #include "tensor/element.h"
+#include "tensor/float8.h"
 
 namespace quire::ops::linear {
 
 namespace {
 
-// How a row is rounded: runs of `run` features, in the order of the panels, to 8-bit codes, or
-// every feature to bf16.
+// How a row is rounded: runs of `run` features, in the order of the panels, to 8-bit codes or
+// floats, or every feature to bf16.
 struct Rounding {
   int64_t run = kGroup;
   bool bf16 = false;
+  bool fp8 = false;
   std::span<const int32_t> order;
 };
 
@@ -28,9 +30,21 @@ Rounding RoundingOf(const PackedWeight& weight) {
     const auto& panels = static_cast<const PanelWeight&>(weight);
     rounding.order = panels.input_order();
     rounding.bf16 = panels.Wants(ActivationForm::kBf16);
-    rounding.run = panels.Wants(ActivationForm::kRow8) ? weight.k() : kGroup;
+    rounding.fp8 = !rounding.bf16 && panels.Wants(ActivationForm::kFp8);
+    rounding.run = rounding.fp8                          ? kFp8Group
+                   : panels.Wants(ActivationForm::kRow8) ? weight.k()
+                                                         : kGroup;
   }
   return rounding;
+}
+
+// x as `rounding` has it, `scale` that of its run.
+float Coarse(const Rounding& rounding, const GroupScale& scale, float x) {
+  if (rounding.bf16) {
+    return BFloat16ToFloat(FloatToBFloat16(x));
+  }
+  const float code = x * scale.inverse;
+  return scale.scale * (rounding.fp8 ? Float8ToFloat(FloatToFloat8(code)) : std::nearbyint(code));
 }
 
 // fine = row - rounded, row = rounded, for the features [begin, end) of the panels.
@@ -42,11 +56,10 @@ void SplitRun(const Rounding& rounding, int64_t begin, int64_t end, float* row, 
   for (int64_t i = begin; i < end; ++i) {
     max_bits = std::max(max_bits, std::bit_cast<uint32_t>(row[at(i)]) & 0x7fffffff);
   }
-  const GroupScale scale = ScaleOf(max_bits);
+  const GroupScale scale = ScaleOf(max_bits, rounding.fp8 ? kFloat8Max : 127.0f);
   for (int64_t i = begin; i < end; ++i) {
     const float x = row[at(i)];
-    const float coarse = rounding.bf16 ? BFloat16ToFloat(FloatToBFloat16(x))
-                                       : std::nearbyint(x * scale.inverse) * scale.scale;
+    const float coarse = Coarse(rounding, scale, x);
     row[at(i)] = coarse;
     fine[at(i)] = x - coarse;
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ops/linear/cuda_expand.h"
+#include "ops/linear/cuda_round_fp8.h"
 #include "ops/moe/cuda_choices.h"
 #include "ops/moe/cuda_experts.h"
 #include "ops/moe/cuda_few_rows.h"
@@ -40,6 +41,20 @@ DType ProductType(const ExpertWeights& weights) {
   return weights.shape.kind == linear::DeviceKind::kF16 ? DType::kF16 : DType::kBF16;
 }
 
+// `out` [rows, whole spans] = x rounded to f8e4m3, in bf16; they may be the same.
+Status Round(const OpContext& context, const TensorView& x, int64_t k, const TensorView& out) {
+  return CudaStatus(
+      linear::RoundToFp8({.x = x.data(),
+                          .x_type = x.dtype(),
+                          .x_stride = x.stride(0),
+                          .m = x.dim(0),
+                          .k = k,
+                          .spans = out.dim(1) / linear::SpanOf(linear::DeviceKind::kF8),
+                          .bf16 = out.data()},
+                         AsCudaStream(context.stream).handle()),
+      "moe: RoundToFp8");
+}
+
 // The rows of x as the experts' products read them.
 Status SetRows(const OpContext& context, const Args& args, GroupedProduct& product) {
   const ExpertWeights& weights = product.weights;
@@ -48,12 +63,16 @@ Status SetRows(const OpContext& context, const Args& args, GroupedProduct& produ
   const bool aligned = reinterpret_cast<uintptr_t>(x.data()) % 16 == 0 && x.stride(0) % 8 == 0;
   product.x = x.data();
   product.x_stride = x.stride(0);
-  if (x.dtype() == type && aligned && weights.columns() == weights.k) {
+  const bool rounds = RoundsToFp8(args.experts, &Expert::gate_up);
+  if (x.dtype() == type && aligned && weights.columns() == weights.k && !rounds) {
     return OkStatus();
   }
   const TensorView copy = Scratch(context, type, {x.dim(0), weights.columns()});
   product.x = copy.data();
   product.x_stride = copy.stride(0);
+  if (rounds) {
+    return Round(context, x, weights.k, copy);
+  }
   return CudaStatus(linear::CopyRows({.x = x.data(),
                                       .x_type = x.dtype(),
                                       .x_stride = x.stride(0),
@@ -131,6 +150,9 @@ Status RunChosen(const OpContext& context, const Args& args, Combine& combine) {
                                .activation = args.activation,
                                .out = hidden.data(),
                                .out_type = hidden.dtype()}));
+  if (choices > 0 && RoundsToFp8(args.experts, &Expert::down)) {
+    QUIRE_RETURN_IF_ERROR(Round(context, hidden, down.weights.k, hidden));
+  }
   down.x = hidden.data();
   down.x_stride = hidden.stride(0);
   down.out = Array<float>(context, choices * combine.hidden);

@@ -50,6 +50,12 @@ std::string_view WhyNotGrouped(std::span<const Expert> experts, ExpertWeight whi
              : "";
 }
 
+bool RoundsToFp8(std::span<const Expert> experts, ExpertWeight which) {
+  const DeviceWeight& first = DeviceWeightOf(experts[0], which);
+  return first.mode() == linear::ActivationMode::kFp8 &&
+         first.segments()[0].kind == DeviceKind::kF8;
+}
+
 ExpertWeights WeightsOf(std::span<const Expert> experts, ExpertWeight which) {
   const DeviceWeight& first = DeviceWeightOf(experts[0], which);
   ExpertWeights weights;

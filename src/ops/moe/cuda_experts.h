@@ -19,4 +19,7 @@ std::string_view WhyNotGrouped(std::span<const Expert> experts, ExpertWeight whi
 // REQUIRES: WhyNotGrouped is "".
 ExpertWeights WeightsOf(std::span<const Expert> experts, ExpertWeight which);
 
+// Whether rows meet those weights rounded to f8e4m3. REQUIRES: WhyNotGrouped() is empty.
+bool RoundsToFp8(std::span<const Expert> experts, ExpertWeight which);
+
 }  // namespace quire::ops::moe
