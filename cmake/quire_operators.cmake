@@ -94,5 +94,7 @@ ${index_rows}  };
   if(QUIRE_BUILD_BENCHMARKS AND cuda IN_LIST QUIRE_PLATFORMS)
     add_executable(quire_moe_cuda_bench ${PROJECT_SOURCE_DIR}/bench/moe_cuda.cc)
     target_link_libraries(quire_moe_cuda_bench PRIVATE ${target})
+    add_executable(quire_linear_cuda_bench ${PROJECT_SOURCE_DIR}/bench/linear_cuda.cc)
+    target_link_libraries(quire_linear_cuda_bench PRIVATE ${target})
   endif()
 endfunction()
