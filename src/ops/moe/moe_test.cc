@@ -42,13 +42,13 @@ INSTANTIATE_TEST_SUITE_P(All, MoeConformance,
                          testing::ValuesIn(ConformanceParams(Cases(), ImplementationsOf)),
                          ConformanceName());
 
-void ExpectClose(const Case& c, const std::vector<float>& actual,
+void ExpectClose(double loss, const std::vector<float>& actual,
                  const std::vector<float>& expected) {
   float largest = 0.0f;
   for (const float value : expected) {
     largest = std::max(largest, std::abs(value));
   }
-  const Tolerance tolerance = {.rtol = 0, .atol = LossOf(c) * double{largest} + 1e-6};
+  const Tolerance tolerance = {.rtol = 0, .atol = loss * double{largest} + 1e-6};
   EXPECT_EQ(Mismatch(actual, expected, tolerance), "");
 }
 
@@ -61,7 +61,7 @@ TEST_P(MoeConformance, AgreesWithTheReference) {
     CpuFixture cpu(2, isa);
     Problem problem(cpu.Context(), case_, rng_);
     const std::vector<float> expected = ResultOf(cpu.Context("reference"), problem);
-    ExpectClose(case_, ResultOf(cpu.Context(GetParam().implementation), problem), expected);
+    ExpectClose(LossOf(case_), ResultOf(cpu.Context(GetParam().implementation), problem), expected);
     EXPECT_EQ(problem.x.Damage(), "");
   }
 }
@@ -90,7 +90,11 @@ TEST_P(MoeConformance, OtherPlatformsAgreeWithTheReference) {
     exact.mode = linear::ActivationMode::kFp32;
   }
   Problem other(cpu.Context(), exact, rng_);
-  ExpectClose(case_, problem.out.Values(), ResultOf(cpu.Context("reference"), other));
+  // Intermediate features in bf16, of sums with about 14 bits, turn some of their codes, by up to
+  // an eighth of a feature: in a simulation of the widest case up to 0.044 of the largest result.
+  const double turned = exact.mode == linear::ActivationMode::kFp8 ? 0.06 : 0.0;
+  ExpectClose(LossOf(case_) + turned, problem.out.Values(),
+              ResultOf(cpu.Context("reference"), other));
 }
 
 // A token alone and on other threads: the same bits.
