@@ -7,6 +7,7 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -16,6 +17,7 @@
 #include <random>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "ops/attention/cuda_flashinfer.h"
@@ -408,8 +410,10 @@ void Report(Bench& bench, const std::string& name, const Memory& memory, double 
   std::fflush(stdout);
 }
 
+// After a pause: the heat of the kernel before lowers the clocks by up to a tenth.
 void Measure(Bench& bench, const std::string& name, Memory& memory,
              const std::function<void(int)>& body) {
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
   memory.Spoil();
   body(0);
   const double error = memory.Error();
