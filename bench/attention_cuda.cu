@@ -22,6 +22,7 @@
 
 #include "ops/attention/cuda_flashinfer.h"
 #include "ops/attention/cuda_general.h"
+#include "ops/attention/cuda_hopper_mla.h"
 #include "ops/attention/cuda_hopper_prefill.h"
 #include "ops/attention/cuda_hopper_split_kv.h"
 #include "ops/attention/cuda_mla.h"
@@ -718,13 +719,21 @@ void Mla(Bench& bench) {
         Shape{1, 1, 4096, 128, 1, 576, 512, true}, Shape{64, 1, 4096, 16, 1, 576, 512, true}}) {
     for (const int page_size : {1, 16, 64}) {
       Memory memory(shape, page_size, PageOrder::kHnd);
-      const std::string name = "mla " + NameOf(shape, page_size, PageOrder::kHnd);
+      const std::string name = "mla " + NameOf(shape, page_size, PageOrder::kHnd) + " heads " +
+                               std::to_string(shape.q_heads);
       const DeviceArray<char> scratch(
-          FlashInferMlaScratchBytes(memory.At(0), bench.multiprocessors));
-      Measure(bench, name + " flashinfer_mla", memory, [&](int set) {
-        RequireOk(RunFlashInferMla(memory.At(set), bench.multiprocessors, scratch.data(),
-                                   bench.timer.stream()));
-      });
+          std::max(FlashInferMlaScratchBytes(memory.At(0), bench.multiprocessors),
+                   HopperMlaScratchBytes(bench.multiprocessors)));
+      const auto measure = [&](const std::string& kernel, auto* run) {
+        Measure(bench, name + " " + kernel, memory, [&](int set) {
+          RequireOk(
+              run(memory.At(set), bench.multiprocessors, scratch.data(), bench.timer.stream()));
+        });
+      };
+      measure("flashinfer_mla", RunFlashInferMla);
+      if (WhyNotHopperMla(memory.At(0)).empty()) {
+        measure("hopper_mla", RunHopperMla);
+      }
     }
   }
 }

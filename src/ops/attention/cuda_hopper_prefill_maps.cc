@@ -1,5 +1,6 @@
 #include "ops/attention/cuda_hopper_prefill_maps.h"
 
+#include <algorithm>
 #include <array>
 
 #include "platform/cuda/cuda_tensor_map.h"
@@ -33,9 +34,8 @@ Extents RunExtents(const Problem& problem) {
 }
 
 KvBoxes BoxesOf(const Problem& problem) {
-  constexpr int32_t kMinPage = 8;  // rows after which the pattern of swizzled rows repeats
   constexpr int32_t kMaxPage = 128;
-  if (problem.page_size >= kMinPage) {
+  if (problem.page_size >= kMinMappedPage) {
     return problem.page_size <= kMaxPage ? KvBoxes::kPages : KvBoxes::kNone;
   }
   const PageStrides& strides = problem.key.strides;
@@ -80,6 +80,31 @@ Status MakeMaps(const Problem& problem, KvMaps& maps) {
   QUIRE_RETURN_IF_ERROR(EncodeMap(encode, problem, problem.key.data, extents, maps.key));
   QUIRE_RETURN_IF_ERROR(EncodeMap(encode, problem, problem.value.data, extents, maps.value));
   maps.boxes = boxes;
+  return OkStatus();
+}
+
+Status MakeMap(const Problem& problem, int32_t box, LatentMap& map) {
+  if (problem.page_size < kMinMappedPage) {
+    return OkStatus();
+  }
+  QUIRE_ASSIGN_OR_RETURN(const Encode encode, FindTensorMapEncode());
+  const auto count = [](int64_t n) { return static_cast<cuuint64_t>(n); };
+  const PageStrides& from = problem.key.strides;
+  const std::array<cuuint64_t, 3> sizes = {count(problem.key_dim), count(problem.page_size),
+                                           count(problem.num_pages)};
+  const std::array<cuuint64_t, 2> strides = {count(from.token * 2), count(from.page * 2)};
+  const std::array<cuuint32_t, 3> sides = {
+      64, static_cast<cuuint32_t>(std::min(problem.page_size, box)), 1};
+  const std::array<cuuint32_t, 3> steps = {1, 1, 1};
+  const CUresult result =
+      encode(&map.map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, const_cast<void*>(problem.key.data),
+             sizes.data(), strides.data(), sides.data(), steps.data(),
+             CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (result != CUDA_SUCCESS) {
+    return InternalError("cuTensorMapEncodeTiled failed with error ", static_cast<int>(result));
+  }
+  map.exists = true;
   return OkStatus();
 }
 

@@ -85,8 +85,8 @@ inline std::vector<Case> ConformanceCases() {
         {.name = StrCat(type.name, "_deepseek"), .lengths = {65, 1, 130}, .rows = {1, 1, 2}});
     cases.back() = Latent(with_type(cases.back()), 16, 512, 64);
   }
-  for (const int heads : {1, 16, 128}) {
-    for (const int page_size : {1, 64}) {
+  for (const int heads : {1, 16, 40, 128}) {
+    for (const int page_size : {1, 8, 64, 256}) {
       AddBoth(cases, StrCat("deepseek_", heads, "_heads_page_", page_size), [&](Case& c) {
         c = Latent(c, heads, 512, 64);
         c.dtype = DType::kBF16;
