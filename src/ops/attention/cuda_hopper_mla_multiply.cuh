@@ -46,15 +46,6 @@ __device__ __forceinline__ void MultiplyOut(const uint32_t* weights, uint64_t va
                   ScaleOut::One);
 }
 
-__device__ __forceinline__ float MaxOfFour(float x) {
-  x = fmaxf(x, __shfl_xor_sync(0xffffffff, x, 1));
-  return fmaxf(x, __shfl_xor_sync(0xffffffff, x, 2));
-}
-__device__ __forceinline__ float SumOfFour(float x) {
-  x += __shfl_xor_sync(0xffffffff, x, 1);
-  return x + __shfl_xor_sync(0xffffffff, x, 2);
-}
-
 // By all lanes, that the warp reads something no more: to this block, or to all of its cluster.
 __device__ __forceinline__ void Release(const uint64_t* barrier) {
   if (threadIdx.x % 32 == 0) {
