@@ -3,43 +3,23 @@
 // a scale per square of 128 x 128; weights take turns so that no cache holds them.
 //
 //   quire_linear_cuda_bench
-#include <algorithm>
-#include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <random>
 #include <string_view>
 #include <vector>
 
+#include "gpu_operator.h"
 #include "ops/linear/linear.h"
-#include "platform/open_device.h"
 
 namespace quire::ops::linear {
 
 namespace {
 
-void Require(const Status& status) {
-  if (!status.ok()) {
-    std::printf("FAIL %s\n", status.message().c_str());
-    std::exit(1);
-  }
-}
-template <typename T>
-T Required(Result<T> result) {
-  Require(result.status());
-  return *std::move(result);
-}
-
 using Weights = std::vector<std::shared_ptr<const PackedWeight>>;
 
 class Bench {
  public:
-  Bench()
-      : device_(Required(OpenDevice("cuda")).device),
-        stream_(Required(device_->CreateStream())),
-        workspace_(*device_) {}
-
   void Measure(int64_t n, int64_t k) {
     constexpr int64_t kColdBytes = int64_t{120} << 20;
     Weights fp8;
@@ -65,12 +45,6 @@ class Bench {
   }
 
  private:
-  OpContext Context(std::string_view implementation = {}) {
-    OpContext context{*stream_, workspace_};
-    context.implementation = implementation;
-    return context;
-  }
-
   std::shared_ptr<const PackedWeight> Weight(int64_t n, int64_t k, ActivationMode mode) {
     std::vector<uint8_t> codes(static_cast<size_t>(n * k));
     for (size_t i = 0; i + 8 <= codes.size(); i += 8) {
@@ -85,7 +59,7 @@ class Bench {
     }
     const WeightSource source = {.weight = TensorView(codes.data(), DType::kF8E4M3, {n, k}),
                                  .scales = TensorView(scales.data(), DType::kF32, {rows, columns})};
-    return Required(PackWeight(Context(), std::span(&source, 1), mode));
+    return Required(PackWeight(gpu_.Context(), std::span(&source, 1), mode));
   }
 
   // bf16 in the device's memory, of x or of out.
@@ -95,10 +69,7 @@ class Bench {
       value = static_cast<uint16_t>(0x3c00 | (rng_() & 0x83ff));
     }
     Buffer& buffer = is_x ? x_ : out_;
-    buffer = Required(device_->Allocate(values.size() * 2));
-    Require(stream_->Copy(buffer.data(), buffer.place(), values.data(), Place::Host(),
-                          values.size() * 2));
-    Require(stream_->Synchronize());
+    buffer = gpu_.Upload(values.data(), values.size() * 2);
     return {buffer.data(), DType::kBF16, {rows, columns}, buffer.place()};
   }
 
@@ -107,7 +78,7 @@ class Bench {
     size_t next = 0;
     const auto run = [&] {
       return Run(
-          Context(name),
+          gpu_.Context(name),
           {.x = x, .weight = weights[next++ % weights.size()].get(), .bias = {}, .out = out});
     };
     if (!run().ok()) {
@@ -115,32 +86,15 @@ class Bench {
       return;
     }
     const int calls = x.dim(0) > 1024 ? 3 : 12;
-    Require(stream_->Synchronize());
-    const auto graph = Required(stream_->Capture([&] {
-      for (int i = 0; i < calls; ++i) {
-        QUIRE_RETURN_IF_ERROR(run());
-      }
-      return OkStatus();
-    }));
-    std::vector<double> times;
-    for (int i = 0; i < 7; ++i) {
-      const auto begin = std::chrono::steady_clock::now();
-      Require(graph->Replay(*stream_));
-      Require(stream_->Synchronize());
-      times.push_back(
-          std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / calls);
-    }
-    std::nth_element(times.begin(), times.begin() + 3, times.end());
+    const double seconds = gpu_.SecondsOf(calls, run);
     const double flops = 2.0 * static_cast<double>(x.dim(0) * x.dim(1) * out.dim(1));
-    std::printf(" %.*s %.1f us", static_cast<int>(name.size()), name.data(), times[3] * 1e6);
+    std::printf(" %.*s %.1f us", static_cast<int>(name.size()), name.data(), seconds * 1e6);
     if (x.dim(0) >= 256) {
-      std::printf(" (%.0f TFLOP/s)", flops / times[3] / 1e12);
+      std::printf(" (%.0f TFLOP/s)", flops / seconds / 1e12);
     }
   }
 
-  std::unique_ptr<Device> device_;
-  std::unique_ptr<Stream> stream_;
-  Workspace workspace_;
+  GpuOperatorBench gpu_;
   std::mt19937_64 rng_{1};
   Buffer x_;
   Buffer out_;

@@ -3,34 +3,19 @@
 // choices.
 //
 //   quire_moe_cuda_bench
-#include <algorithm>
-#include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <random>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "gpu_operator.h"
 #include "ops/moe/moe.h"
-#include "platform/open_device.h"
 
 namespace quire::ops::moe {
 
 namespace {
-
-void Require(const Status& status) {
-  if (!status.ok()) {
-    std::printf("FAIL %s\n", status.message().c_str());
-    std::exit(1);
-  }
-}
-template <typename T>
-T Required(Result<T> result) {
-  Require(result.status());
-  return *std::move(result);
-}
 
 struct Shape {
   const char* name;
@@ -43,11 +28,6 @@ struct Shape {
 
 class Bench {
  public:
-  Bench()
-      : device_(Required(OpenDevice("cuda")).device),
-        stream_(Required(device_->CreateStream())),
-        workspace_(*device_) {}
-
   void Measure(const Shape& shape) {
     std::vector<std::shared_ptr<const linear::PackedWeight>> packed;
     std::vector<Expert> experts;
@@ -62,8 +42,6 @@ class Bench {
   }
 
  private:
-  OpContext Context() { return {*stream_, workspace_}; }
-
   std::shared_ptr<const linear::PackedWeight> Weight(DType dtype, int64_t n, int64_t k) {
     bytes_.resize(static_cast<size_t>(BytesOf(dtype, n * k)));
     for (size_t i = 0; i < bytes_.size(); i += 2) {  // small numbers, whatever the type
@@ -72,16 +50,12 @@ class Bench {
     }
     const TensorView view(bytes_.data(), dtype, {n, k});
     return Required(
-        linear::PackWeight(Context(), std::span(&view, 1), linear::ActivationMode::kBf16));
+        linear::PackWeight(gpu_.Context(), std::span(&view, 1), linear::ActivationMode::kBf16));
   }
 
   TensorView Upload(std::vector<Buffer>& buffers, const void* data, DType dtype, int64_t rows,
                     int64_t columns) {
-    const auto size = static_cast<size_t>(BytesOf(dtype, rows * columns));
-    buffers.push_back(Required(device_->Allocate(size)));
-    Require(
-        stream_->Copy(buffers.back().data(), buffers.back().place(), data, Place::Host(), size));
-    Require(stream_->Synchronize());
+    buffers.push_back(gpu_.Upload(data, static_cast<size_t>(BytesOf(dtype, rows * columns))));
     return {buffers.back().data(), dtype, {rows, columns}, buffers.back().place()};
   }
 
@@ -104,39 +78,22 @@ class Bench {
     args.weights = Upload(buffers, weights.data(), DType::kF32, tokens, shape.k);
     args.experts = experts;
     args.out = Upload(buffers, x.data(), DType::kBF16, tokens, shape.hidden);
-    Require(Run(Context(), args));
-    Require(stream_->Synchronize());
-    constexpr int kCalls = 10;
-    const auto graph = Required(stream_->Capture([&] {
-      for (int i = 0; i < kCalls; ++i) {
-        QUIRE_RETURN_IF_ERROR(Run(Context(), args));
-      }
-      return OkStatus();
-    }));
-    std::vector<double> times;
-    for (int i = 0; i < 7; ++i) {
-      const auto begin = std::chrono::steady_clock::now();
-      Require(graph->Replay(*stream_));
-      Require(stream_->Synchronize());
-      times.push_back(
-          std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / kCalls);
-    }
-    std::nth_element(times.begin(), times.begin() + 3, times.end());
+    const auto run = [&] { return Run(gpu_.Context(), args); };
+    Require(run());
+    const double seconds = gpu_.SecondsOf(10, run);
     const std::set<int32_t> used(ids.begin(), ids.end());
     const auto expert_bytes =
         static_cast<double>(experts[0].gate_up->bytes() + experts[0].down->bytes());
     const double flops =
         6.0 * static_cast<double>(tokens * shape.k * shape.hidden * shape.features);
     std::printf("%-24s %5ld tokens %9.1f us %6.0f GB/s of weights %7.1f TFLOP/s\n", shape.name,
-                static_cast<long>(tokens), times[3] * 1e6,
-                static_cast<double>(used.size()) * expert_bytes / times[3] / 1e9,
-                flops / times[3] / 1e12);
+                static_cast<long>(tokens), seconds * 1e6,
+                static_cast<double>(used.size()) * expert_bytes / seconds / 1e9,
+                flops / seconds / 1e12);
     std::fflush(stdout);
   }
 
-  std::unique_ptr<Device> device_;
-  std::unique_ptr<Stream> stream_;
-  Workspace workspace_;
+  GpuOperatorBench gpu_;
   std::vector<uint8_t> bytes_;
 };
 
