@@ -28,7 +28,9 @@ class ControlGroupTest : public ::testing::Test {
     Write(root_ / group / "memory.max", limit + "\n");
     Write(root_ / group / "memory.current", used + "\n");
   }
-  size_t Room() const { return ControlGroupRoom(root_, root_ / "membership"); }
+  size_t Room(FilePages files = FilePages::kCountAsTaken) const {
+    return ControlGroupRoom(files, root_, root_ / "membership");
+  }
 
   std::filesystem::path root_ = std::filesystem::path(testing::TempDir()) / "quire_groups";
 };
@@ -37,7 +39,7 @@ TEST_F(ControlGroupTest, WithoutALimitThereIsNone) {
   EXPECT_EQ(Room(), kNoLimit);
   Limit("outer/inner", "max", "1000");
   EXPECT_EQ(Room(), kNoLimit);
-  EXPECT_EQ(ControlGroupRoom(root_ / "none", root_ / "none"), kNoLimit);
+  EXPECT_EQ(ControlGroupRoom(FilePages::kCountAsFree, root_ / "none", root_ / "none"), kNoLimit);
 }
 
 TEST_F(ControlGroupTest, TheTightestGroupDecides) {
@@ -49,6 +51,17 @@ TEST_F(ControlGroupTest, TheTightestGroupDecides) {
   EXPECT_EQ(Room(), 100u);
   Limit("outer", "5000", "6000");
   EXPECT_EQ(Room(), 0u);
+}
+
+TEST_F(ControlGroupTest, MemoryThatHoldsFilesCanBeTakenBack) {
+  Limit("outer/inner", "9000", "8000");
+  EXPECT_EQ(Room(FilePages::kCountAsFree), 1000u);
+  Write(root_ / "outer" / "inner" / "memory.stat",
+        "anon 3000\nfile 5000\nshmem 500\ninactive_file 1500\nactive_file 3000\n");
+  EXPECT_EQ(Room(FilePages::kCountAsTaken), 1000u);
+  EXPECT_EQ(Room(FilePages::kCountAsFree), 5500u);
+  Write(root_ / "outer" / "inner" / "memory.stat", "inactive_file 99999\n");
+  EXPECT_EQ(Room(FilePages::kCountAsFree), 9000u);
 }
 
 }  // namespace

@@ -138,7 +138,8 @@ Result<Buffer> CpuDevice::Allocate(size_t bytes) {
 bool CpuDevice::Populate(void* data, size_t bytes) {
   constexpr size_t kLeft = size_t{512} << 20;
   const Result<size_t> available = AvailableMemory();
-  if (!available.ok() || std::min(*available, ControlGroupRoom()) < bytes + kLeft) {
+  if (!available.ok() ||
+      std::min(*available, ControlGroupRoom(FilePages::kCountAsTaken)) < bytes + kLeft) {
     return false;
   }
   return HostMemory::Populate(data, bytes);
@@ -149,7 +150,8 @@ Result<size_t> CpuDevice::AvailableMemory() const {
   if (field.empty()) {
     return Unsupported("this system does not say how much memory is available");
   }
-  return static_cast<size_t>(std::strtoull(field.c_str(), nullptr, 10)) * 1024;
+  const size_t of_machine = static_cast<size_t>(std::strtoull(field.c_str(), nullptr, 10)) * 1024;
+  return std::min(of_machine, ControlGroupRoom(FilePages::kCountAsFree));
 }
 
 Result<std::unique_ptr<Stream>> CpuDevice::CreateStream() {
