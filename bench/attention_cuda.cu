@@ -20,13 +20,13 @@
 #include <thread>
 #include <vector>
 
-#include "ops/attention/cuda_flashinfer.h"
 #include "ops/attention/cuda_general.h"
-#include "ops/attention/cuda_hopper_mla.h"
-#include "ops/attention/cuda_hopper_prefill.h"
-#include "ops/attention/cuda_hopper_split_kv.h"
-#include "ops/attention/cuda_mla.h"
-#include "ops/attention/cuda_split_kv.h"
+#include "ops/attention/flashinfer/cuda_flashinfer.h"
+#include "ops/attention/flashinfer/cuda_flashinfer_mla.h"
+#include "ops/attention/hopper_mla/cuda_hopper_mla.h"
+#include "ops/attention/hopper_prefill/cuda_hopper_prefill.h"
+#include "ops/attention/hopper_split_kv/cuda_hopper_split_kv.h"
+#include "ops/attention/split_kv/cuda_split_kv.h"
 
 namespace quire::ops::attention::cuda {
 

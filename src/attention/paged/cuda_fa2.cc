@@ -9,7 +9,7 @@
 #include "attention/paged/cuda_step_memory.h"
 #include "attention/paged/paged_cpu.h"
 #include "attention/write_layer.h"
-#include "ops/attention/cuda_flashinfer.h"
+#include "ops/attention/flashinfer/cuda_flashinfer.h"
 #include "platform/cuda/cuda_device.h"
 
 namespace quire {

@@ -12,11 +12,11 @@
 #include "attention/paged/cuda_step_memory.h"
 #include "attention/paged/paged_cpu.h"
 #include "attention/write_layer.h"
-#include "ops/attention/cuda_flashinfer.h"
 #include "ops/attention/cuda_general.h"
-#include "ops/attention/cuda_hopper_prefill.h"
-#include "ops/attention/cuda_hopper_split_kv.h"
-#include "ops/attention/cuda_split_kv.h"
+#include "ops/attention/flashinfer/cuda_flashinfer.h"
+#include "ops/attention/hopper_prefill/cuda_hopper_prefill.h"
+#include "ops/attention/hopper_split_kv/cuda_hopper_split_kv.h"
+#include "ops/attention/split_kv/cuda_split_kv.h"
 #include "platform/cuda/cuda_device.h"
 
 namespace quire {

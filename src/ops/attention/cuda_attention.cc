@@ -1,7 +1,7 @@
 #include "ops/attention/cuda_attention.h"
 
 #include "ops/attention/cuda_general.h"
-#include "ops/attention/cuda_split_kv.h"
+#include "ops/attention/split_kv/cuda_split_kv.h"
 #include "platform/cuda/cuda_device.h"
 
 namespace quire::ops::attention::cuda {

@@ -1,4 +1,4 @@
-#include "ops/attention/cpu_attention.h"
+#include "ops/attention/cpu/cpu_attention.h"
 #include "ops/flash_attention/flash_attention_problem.h"
 
 namespace quire::ops::flash_attention {

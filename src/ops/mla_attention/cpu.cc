@@ -1,4 +1,4 @@
-#include "ops/attention/cpu_attention.h"
+#include "ops/attention/cpu/cpu_attention.h"
 #include "ops/mla_attention/mla_attention_problem.h"
 
 namespace quire::ops::mla_attention {

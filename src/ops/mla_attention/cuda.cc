@@ -1,6 +1,6 @@
 #include "ops/attention/cuda_attention.h"
-#include "ops/attention/cuda_hopper_mla.h"
-#include "ops/attention/cuda_mla.h"
+#include "ops/attention/flashinfer/cuda_flashinfer_mla.h"
+#include "ops/attention/hopper_mla/cuda_hopper_mla.h"
 #include "ops/mla_attention/mla_attention_problem.h"
 #include "platform/cuda/cuda_device.h"
 

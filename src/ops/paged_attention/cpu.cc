@@ -1,4 +1,4 @@
-#include "ops/attention/cpu_attention.h"
+#include "ops/attention/cpu/cpu_attention.h"
 #include "ops/paged_attention/paged_attention_problem.h"
 
 namespace quire::ops::paged_attention {

@@ -1,9 +1,0 @@
-// The kernels of cuda_split_kv.h for heads of 64 elements.
-#include "ops/attention/cuda_split_kv.cuh"
-
-namespace quire::ops::attention::cuda {
-
-template cudaError_t LaunchSplitKv<__nv_bfloat16, 64>(const SplitKvArgs&, cudaStream_t);
-template cudaError_t LaunchSplitKv<__half, 64>(const SplitKvArgs&, cudaStream_t);
-
-}  // namespace quire::ops::attention::cuda

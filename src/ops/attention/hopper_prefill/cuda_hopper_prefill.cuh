@@ -1,0 +1,79 @@
+// The kernel of cuda_hopper_prefill.h. Each instantiation is in one of cuda_hopper_prefill*.cu.
+//
+// A block keeps to its multiprocessor and takes tile after tile. Four warps gather queries, keys
+// and values into shared memory; two warpgroups have 64 rows of the tile each. A warpgroup asks for
+// the scores of the next keys before it turns those at hand into weights, and the two take turns at
+// the tensor cores, so that the exponentials of one run beside the products of the other.
+#pragma once
+
+#include <cutlass/arch/reg_reconfig.h>
+
+#include "ops/attention/hopper_prefill/cuda_hopper_prefill_load.cuh"
+#include "ops/attention/hopper_prefill/cuda_hopper_prefill_multiply.cuh"
+#include "platform/cuda/cuda_error.h"
+
+namespace quire::ops::attention::cuda {
+
+namespace hopper_prefill {
+
+// Of each warp one thread arrives.
+__device__ inline void InitBarriers(Barriers& barriers) {
+  for (int i = 0; i < kStages; ++i) {
+    Barrier::init(barriers.query_full + i, kLoadWarps);
+    Barrier::init(barriers.key_full + i, kLoadWarps);
+    Barrier::init(barriers.value_full + i, kLoadWarps);
+    Barrier::init(barriers.query_empty + i, kGroups * 4);
+    Barrier::init(barriers.key_empty + i, kGroups * 4);
+    Barrier::init(barriers.value_empty + i, kGroups * 4);
+  }
+  cutlass::arch::fence_barrier_init();
+}
+
+template <typename T, int kDim>
+__global__ void __launch_bounds__(kThreads, 1)
+    Kernel(const __grid_constant__ Problem problem,
+           const __grid_constant__ HopperPrefillSchedule schedule,
+           const __grid_constant__ KvMaps maps) {
+  extern __shared__ uint8_t memory[];
+  constexpr int kBytes = kStages * kTileBytes<kDim>;
+  const auto base = reinterpret_cast<uintptr_t>(memory);
+  uint8_t* const tiles = memory + (kAlignment - base % kAlignment) % kAlignment;
+  const Shared shared = {tiles, tiles + kBytes, tiles + 2 * kBytes,
+                         reinterpret_cast<Barriers*>(tiles + 3 * kBytes),
+                         reinterpret_cast<Turn*>(tiles + 3 * kBytes + sizeof(Barriers))};
+  if (threadIdx.x == 0) {
+    InitBarriers(*shared.barriers);
+  }
+  __syncthreads();
+  if (threadIdx.x < kLoadThreads) {
+    cutlass::arch::warpgroup_reg_dealloc<56>();
+    Loader<kDim>(problem, schedule, maps, shared).Load();
+  } else {
+    cutlass::arch::warpgroup_reg_alloc<224>();
+    Multiplier<T, kDim>(problem, shared).Multiply(schedule);
+  }
+}
+
+template <typename T, int kDim>
+Status Run(const Problem& problem, const HopperPrefillSchedule& schedule, cudaStream_t stream) {
+  const auto kernel = Kernel<T, kDim>;
+  QUIRE_RETURN_IF_ERROR(CudaStatus(
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes<kDim>),
+      "hopper_prefill"));
+  KvMaps maps;
+  QUIRE_RETURN_IF_ERROR(MakeMaps(problem, maps));
+  kernel<<<static_cast<unsigned>(schedule.blocks), kThreads, kSharedBytes<kDim>, stream>>>(
+      problem, schedule, maps);
+  return LaunchStatus("hopper_prefill");
+}
+
+}  // namespace hopper_prefill
+
+Status RunHopperPrefillD64(const Problem& problem, const HopperPrefillSchedule& schedule,
+                           cudaStream_t stream);
+Status RunHopperPrefillF16(const Problem& problem, const HopperPrefillSchedule& schedule,
+                           cudaStream_t stream);
+Status RunHopperPrefillF16D64(const Problem& problem, const HopperPrefillSchedule& schedule,
+                              cudaStream_t stream);
+
+}  // namespace quire::ops::attention::cuda

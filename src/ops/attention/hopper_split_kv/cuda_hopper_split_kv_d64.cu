@@ -1,0 +1,11 @@
+// bf16 with heads of 64.
+#include "ops/attention/hopper_split_kv/cuda_hopper_split_kv.cuh"
+
+namespace quire::ops::attention::cuda {
+
+Status RunHopperSplitKvD64(const Problem& problem, const HopperPrefillSchedule& schedule,
+                           cudaStream_t stream) {
+  return hopper_split_kv::Run<__nv_bfloat16, 64>(problem, schedule, stream);
+}
+
+}  // namespace quire::ops::attention::cuda
