@@ -329,6 +329,26 @@ TEST_F(LinearTest, PackedBytesStayNearTheFile) {
   EXPECT_EQ(bits(DType::kQ8_0), 8.5);
 }
 
+// On every platform: layouts may widen scales or codes by half, but a weight that was left in a
+// wider type on its way takes twice its bytes.
+TEST_F(LinearTest, DevicesHoldWeightsInTheirOwnType) {
+  for (const PlatformEntry& entry : EnabledPlatforms()) {
+    PlatformFixture device(entry.kind);
+    if (!device.missing().empty()) {
+      continue;
+    }
+    SCOPED_TRACE(PlatformName(entry.kind));
+    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ4_0, DType::kQ4_1,
+                              DType::kQ8_0, DType::kQ4_K, DType::kQ6_K}) {
+      const Packed packed(device.Context(), rng_, {{{dtype, 256}}, 1024}, ActivationMode::kBf16);
+      const auto file = static_cast<double>(BytesOf(dtype, 256 * 1024));
+      const double held = static_cast<double>(packed.weight->bytes()) / file;
+      EXPECT_GE(held, 0.99) << InfoOf(dtype).name;
+      EXPECT_LE(held, 1.6) << InfoOf(dtype).name;
+    }
+  }
+}
+
 class LinearErrorTest : public LinearTest {
  protected:
   // The message of the error that `change` to a valid call causes.
