@@ -62,6 +62,9 @@ class ModelRunner {
   // one.
   TensorView drawn() const { return drawn_.view(); }
 
+  // Steps that the device knows as a whole, so that Run() replays them.
+  int64_t recorded_steps() const { return graphs_.recorded(); }
+
   // Waits for what Run() enqueued; the first error of it, if any.
   Status Wait() { return stream_->Synchronize(); }
 

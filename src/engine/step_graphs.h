@@ -1,6 +1,7 @@
 // StepGraphs: the graphs of the steps that come again and again, as decode steps do.
 #pragma once
 
+#include <algorithm>
 #include <compare>
 #include <cstdint>
 #include <map>
@@ -40,6 +41,12 @@ class StepGraphs {
     }
     ++entry.runs;
     return entry.graph != nullptr ? entry.graph->Replay(stream) : enqueue();
+  }
+
+  // Steps that have a graph.
+  int64_t recorded() const {
+    return std::count_if(entries_.begin(), entries_.end(),
+                         [](const auto& entry) { return entry.second.graph != nullptr; });
   }
 
  private:

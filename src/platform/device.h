@@ -1,6 +1,7 @@
 // Devices and their memory: the only names under which the rest of Quire knows hardware.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -136,6 +137,15 @@ class Device {
   virtual bool Populate(void*, size_t) { return false; }
   virtual Result<size_t> AvailableMemory() const = 0;
   virtual Result<std::unique_ptr<Stream>> CreateStream() = 0;
+
+  // How often anyone has asked to wait for work of this device: by an event, by
+  // Stream::Synchronize(), by a copy that cannot return before the stream has come to it.
+  uint64_t waits() const { return waits_.load(std::memory_order_relaxed); }
+  // For a platform's streams and events.
+  void CountWait() { waits_.fetch_add(1, std::memory_order_relaxed); }
+
+ private:
+  std::atomic<uint64_t> waits_ = 0;
 };
 
 }  // namespace quire

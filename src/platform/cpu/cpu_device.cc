@@ -42,7 +42,15 @@ std::string SystemField(const char* path, std::string_view key) {
 // All work is done when it has been enqueued.
 class PastEvent final : public Event {
  public:
-  Status Wait() override { return OkStatus(); }
+  explicit PastEvent(Device& device) : device_(device) {}
+
+  Status Wait() override {
+    device_.CountWait();
+    return OkStatus();
+  }
+
+ private:
+  Device& device_;
 };
 
 Result<CpuIsa> ParseCpuIsa(std::string_view name) {
@@ -172,7 +180,7 @@ Result<std::unique_ptr<Graph>> CpuStream::Capture(const std::function<Status()>&
 }
 
 Result<std::unique_ptr<Event>> CpuStream::Record() {
-  return std::unique_ptr<Event>(std::make_unique<PastEvent>());
+  return std::unique_ptr<Event>(std::make_unique<PastEvent>(device_));
 }
 
 CpuStream& AsCpuStream(Stream& stream) {

@@ -71,7 +71,10 @@ class CpuStream final : public Stream {
   Status Copy(void* to, Place to_place, const void* from, Place from_place, size_t bytes) override;
   Result<std::unique_ptr<Graph>> Capture(const std::function<Status()>& enqueue) override;
   Result<std::unique_ptr<Event>> Record() override;
-  Status Synchronize() override { return OkStatus(); }
+  Status Synchronize() override {
+    device_.CountWait();
+    return OkStatus();
+  }
 
   CpuIsa isa() const { return device_.isa(); }
   bool has_bf16_products() const { return device_.has_bf16_products(); }

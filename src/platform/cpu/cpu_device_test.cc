@@ -158,10 +158,19 @@ TEST(CpuStreamTest, HasTheDevicesThreads) {
   Result<std::unique_ptr<Stream>> stream = (*device)->CreateStream();
   ASSERT_TRUE(stream.ok());
   EXPECT_EQ(&(*stream)->device(), device->get());
-  EXPECT_TRUE((*stream)->Synchronize().ok());
   CpuStream& cpu = AsCpuStream(**stream);
   EXPECT_EQ(cpu.threads().size(), 2);
   EXPECT_EQ(cpu.isa(), DetectCpuIsa());
+}
+
+TEST(CpuStreamTest, CountsWhoAsksToWait) {
+  const auto device = CpuDevice::Create(1);
+  const auto stream = (*device)->CreateStream();
+  const auto event = (*stream)->Record();
+  EXPECT_EQ((*device)->waits(), 0U);
+  EXPECT_TRUE((*stream)->Synchronize().ok());
+  EXPECT_TRUE((*event)->Wait().ok());
+  EXPECT_EQ((*device)->waits(), 2U);
 }
 
 TEST(CpuIsaTest, Names) {

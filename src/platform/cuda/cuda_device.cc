@@ -11,14 +11,16 @@ namespace {
 
 class CudaEvent final : public Event {
  public:
-  explicit CudaEvent(cudaEvent_t handle) : handle_(handle) {}
+  CudaEvent(Device& device, cudaEvent_t handle) : device_(device), handle_(handle) {}
   ~CudaEvent() override { cudaEventDestroy(handle_); }
 
   Status Wait() override {
+    device_.CountWait();
     return CudaStatus(cudaEventSynchronize(handle_), "cudaEventSynchronize");
   }
 
  private:
+  Device& device_;
   cudaEvent_t handle_;
 };
 
@@ -49,6 +51,15 @@ Result<int> CountDevices() {
   }
   QUIRE_RETURN_IF_ERROR(CudaStatus(error, "cudaGetDeviceCount"));
   return count;
+}
+
+bool IsPinned(const void* data) {
+  cudaPointerAttributes attributes = {};
+  if (cudaPointerGetAttributes(&attributes, data) != cudaSuccess) {
+    cudaGetLastError();  // it would be reported again by the next launch
+    return false;
+  }
+  return attributes.type == cudaMemoryTypeHost;
 }
 
 Status OutOfMemory(cudaError_t error, size_t bytes, std::string_view call, std::string_view where) {
@@ -140,6 +151,9 @@ Status CudaStream::Copy(void* to, Place to_place, const void* from, Place from_p
   if (bytes == 0) {
     return OkStatus();
   }
+  if ((to_place.IsHost() && !IsPinned(to)) || (from_place.IsHost() && !IsPinned(from))) {
+    device_.CountWait();
+  }
   const cudaMemcpyKind kind =
       to_place.IsHost() ? (from_place.IsHost() ? cudaMemcpyHostToHost : cudaMemcpyDeviceToHost)
                         : (from_place.IsHost() ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToDevice);
@@ -175,12 +189,13 @@ Result<std::unique_ptr<Event>> CudaStream::Record() {
   cudaEvent_t handle = nullptr;
   QUIRE_RETURN_IF_ERROR(CudaStatus(cudaEventCreateWithFlags(&handle, cudaEventDisableTiming),
                                    "cudaEventCreateWithFlags"));
-  auto event = std::make_unique<CudaEvent>(handle);
+  auto event = std::make_unique<CudaEvent>(device_, handle);
   QUIRE_RETURN_IF_ERROR(CudaStatus(cudaEventRecord(handle, handle_), "cudaEventRecord"));
   return std::unique_ptr<Event>(std::move(event));
 }
 
 Status CudaStream::Synchronize() {
+  device_.CountWait();
   return CudaStatus(cudaStreamSynchronize(handle_), "cudaStreamSynchronize");
 }
 

@@ -154,6 +154,20 @@ TEST_F(GraphTest, ReplaysWithWhatLiesInPinnedMemoryThen) {
   }
 }
 
+TEST_F(GraphTest, CountsWhatWaits) {
+  ASSERT_TRUE(CopyThereAndBack().ok());
+  const auto event = stream_->Record();
+  ASSERT_TRUE(event.ok());
+  EXPECT_EQ(device_->waits(), 0U);
+  EXPECT_TRUE((*event)->Wait().ok());
+  EXPECT_TRUE(stream_->Synchronize().ok());
+  EXPECT_EQ(device_->waits(), 2U);
+  int unpinned = 0;
+  ASSERT_TRUE(
+      stream_->Copy(&unpinned, Place::Host(), there_.data(), there_.place(), sizeof(int)).ok());
+  EXPECT_EQ(device_->waits(), 3U);
+}
+
 TEST_F(GraphTest, AFailedRecordingLeavesTheStreamUsable) {
   const auto graph = stream_->Capture([&] {
     EXPECT_TRUE(CopyThereAndBack().ok());

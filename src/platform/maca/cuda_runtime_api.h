@@ -55,6 +55,9 @@
 #define cudaMemcpyHostToDevice mcMemcpyHostToDevice
 #define cudaMemcpyHostToHost mcMemcpyHostToHost
 #define cudaMemcpyKind mcMemcpyKind
+#define cudaMemoryTypeHost mcMemoryTypeHost
+#define cudaPointerAttributes mcPointerAttribute_t
+#define cudaPointerGetAttributes mcPointerGetAttributes
 #define cudaRuntimeGetVersion mcRuntimeGetVersion
 #define cudaSetDevice mcSetDevice
 #define cudaStreamBeginCapture mcStreamBeginCapture

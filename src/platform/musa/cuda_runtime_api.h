@@ -55,6 +55,9 @@
 #define cudaMemcpyHostToDevice musaMemcpyHostToDevice
 #define cudaMemcpyHostToHost musaMemcpyHostToHost
 #define cudaMemcpyKind musaMemcpyKind
+#define cudaMemoryTypeHost musaMemoryTypeHost
+#define cudaPointerAttributes musaPointerAttributes
+#define cudaPointerGetAttributes musaPointerGetAttributes
 #define cudaRuntimeGetVersion musaRuntimeGetVersion
 #define cudaSetDevice musaSetDevice
 #define cudaStreamBeginCapture musaStreamBeginCapture

@@ -28,6 +28,7 @@ enum mcMemcpyKind : int {
   mcMemcpyDeviceToHost,
   mcMemcpyDeviceToDevice,
 };
+enum mcMemoryType : int { mcMemoryTypeUnregistered, mcMemoryTypeHost };
 enum mcStreamCaptureMode : int { mcStreamCaptureModeRelaxed };
 
 struct mcDeviceProp_t {
@@ -36,6 +37,10 @@ struct mcDeviceProp_t {
   int major;
   int minor;
   int multiProcessorCount;
+};
+
+struct mcPointerAttribute_t {
+  mcMemoryType type;
 };
 
 using mcStream_t = struct MacaStream*;
@@ -64,6 +69,7 @@ mcError_t mcFreeHost(void* data);
 mcError_t mcMemGetInfo(size_t* available, size_t* total);
 mcError_t mcMemcpyAsync(void* to, const void* from, size_t bytes, mcMemcpyKind kind,
                         mcStream_t stream);
+mcError_t mcPointerGetAttributes(mcPointerAttribute_t* attributes, const void* data);
 mcError_t mcStreamCreateWithFlags(mcStream_t* stream, unsigned flags);
 mcError_t mcStreamDestroy(mcStream_t stream);
 mcError_t mcStreamSynchronize(mcStream_t stream);

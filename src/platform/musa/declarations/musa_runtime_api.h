@@ -28,6 +28,7 @@ enum musaMemcpyKind : int {
   musaMemcpyDeviceToHost,
   musaMemcpyDeviceToDevice,
 };
+enum musaMemoryType : int { musaMemoryTypeUnregistered, musaMemoryTypeHost };
 enum musaStreamCaptureMode : int { musaStreamCaptureModeRelaxed };
 
 struct musaDeviceProp {
@@ -36,6 +37,10 @@ struct musaDeviceProp {
   int major;
   int minor;
   int multiProcessorCount;
+};
+
+struct musaPointerAttributes {
+  musaMemoryType type;
 };
 
 using musaStream_t = struct MusaStream*;
@@ -64,6 +69,7 @@ musaError_t musaFreeHost(void* data);
 musaError_t musaMemGetInfo(size_t* available, size_t* total);
 musaError_t musaMemcpyAsync(void* to, const void* from, size_t bytes, musaMemcpyKind kind,
                             musaStream_t stream);
+musaError_t musaPointerGetAttributes(musaPointerAttributes* attributes, const void* data);
 musaError_t musaStreamCreateWithFlags(musaStream_t* stream, unsigned flags);
 musaError_t musaStreamDestroy(musaStream_t stream);
 musaError_t musaStreamSynchronize(musaStream_t stream);
