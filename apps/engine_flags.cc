@@ -90,7 +90,7 @@ void AddEngineFlags(CLI::App& command, EngineOptions& options) {
       ->capture_default_str();
   command
       .add_option("--step-token-budget", options.step_token_budget,
-                  "tokens in one step; 0 = 128 on a CPU, else 2048")
+                  "tokens in one step; 0 = 128 on a CPU, else 1024")
       ->capture_default_str();
   command
       .add_option("--max-prefill-chunk", options.max_prefill_chunk,
