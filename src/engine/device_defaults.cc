@@ -31,8 +31,8 @@ ModelLoadOptions LoadOptionsFor(const Device& device, const EngineOptions& optio
 EngineOptions ResolveOptions(const Device& device, EngineOptions options) {
   const bool host = device.place().IsHost();
   options.kv_dtype = options.kv_dtype.value_or(host ? DType::kF16 : DType::kBF16);
-  // On a CPU prompts go as fast with 128 rows as with 512, on an H200 with 1024 as with 2048, and an
-  // answer waits for fewer of others.
+  // On a CPU prompts go as fast with 128 rows as with 512, on an H200 with 1024 as with 2048, and
+  // an answer waits for fewer of others.
   options.step_token_budget = Or(options.step_token_budget, host ? 128 : 1024);
   options.max_prefill_chunk = Or(options.max_prefill_chunk, host ? 512 : 2048);
   options.max_running = Or(options.max_running, host ? 64 : 256);

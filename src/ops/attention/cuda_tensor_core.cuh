@@ -8,34 +8,15 @@
 #include <cstdint>
 #include <type_traits>
 
-namespace quire::ops::attention::cuda {
+#include "ops/cuda_async_copy.cuh"
 
-__device__ __forceinline__ uint32_t SharedAddress(const void* shared) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(shared));
-}
+namespace quire::ops::attention::cuda {
 
 // Byte of 16-byte segment `segment` of row `row`, segments exchanged so that eight rows of one
 // column, which a matrix load reads, lie in different banks.
 template <int kSegments>
 __device__ __forceinline__ uint32_t Swizzled(int row, int segment) {
   return static_cast<uint32_t>((row * kSegments + (segment ^ (row & 7))) * 16);
-}
-
-// 16 bytes to shared memory, zeros where `wanted` is false; `from` is then not read.
-__device__ __forceinline__ void CopyAsync(uint32_t to, const void* from, bool wanted) {
-  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
-               "r"(wanted ? 16 : 0)
-               : "memory");
-}
-
-__device__ __forceinline__ void CommitCopies() {
-  asm volatile("cp.async.commit_group;" ::: "memory");
-}
-
-// Until at most kPending of this thread's groups are under way.
-template <int kPending>
-__device__ __forceinline__ void WaitForCopies() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
 // Four 8x8 matrices of 2-byte elements; lane i gives the address of row i % 8 of matrix i / 8.

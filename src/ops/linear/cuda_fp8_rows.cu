@@ -9,6 +9,7 @@
 #include <flashinfer/attention/hopper.cuh>
 #include <utility>
 
+#include "ops/cuda_async_copy.cuh"
 #include "ops/cuda_overlapped_launch.cuh"
 #include "ops/linear/cuda_fp8_rows.h"
 #include "ops/linear/cuda_load_store.cuh"
@@ -259,7 +260,7 @@ template <int kRows>
 __global__ void __launch_bounds__(kThreads, 2)
     Fp8RowsKernel(const __grid_constant__ Fp8Product product, const __grid_constant__ Maps maps) {
   extern __shared__ uint8_t memory[];
-  const auto base = static_cast<uint32_t>(__cvta_generic_to_shared(memory));
+  const uint32_t base = SharedAddress(memory);
   const Block<kRows> block(product, maps, memory + (kAlignment - base % kAlignment) % kAlignment);
   if (threadIdx.x == 0) {
     block.InitBarriers();

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "ops/cuda_async_copy.cuh"
 #include "ops/linear/cuda_many_rows.h"
 #include "ops/linear/cuda_skinny.cuh"
 
@@ -79,11 +80,9 @@ __device__ inline void FetchX(const SkinnyProduct& p, int64_t first_column, int 
     const auto* from = static_cast<const uint16_t*>(p.x) + row * p.x_stride +
                        static_cast<int64_t>(span) * SpanOf(kKind) + 8 * piece;
     const uint16_t* to = stage + column * SpanOf(kKind) + 8 * (piece ^ (column % 2 * 4));
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
-                     static_cast<uint32_t>(__cvta_generic_to_shared(to))),
-                 "l"(from));
+    CopyAsync(SharedAddress(to), from);
   }
-  asm volatile("cp.async.commit_group;");
+  CommitCopies();
 }
 
 // Adds a class to the sums of the block.
@@ -127,7 +126,7 @@ __device__ inline void SumTile(const SkinnyProduct& p, int k_warps, const BlockP
       if (!at.valid(p, block.class_end)) {
         break;
       }
-      asm volatile("cp.async.wait_all;" ::: "memory");
+      WaitForAllCopies();
       __syncthreads();
       if (next.valid(p, block.class_end)) {
         FetchX<kKind>(p, block.first_column, next.span, stages + (1 - i) * kManyStage<kKind>);

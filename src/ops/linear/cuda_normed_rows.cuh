@@ -2,6 +2,7 @@
 // are those of rms_norm: the warps stand for the groups of 32 threads that share a row there.
 #pragma once
 
+#include "ops/cuda_async_copy.cuh"
 #include "ops/cuda_overlapped_launch.cuh"
 #include "ops/linear/cuda_codes.cuh"
 #include "ops/linear/cuda_skinny.h"
@@ -12,12 +13,6 @@ namespace quire::ops::linear {
 // Elements from one row to the next: fragments of the rows lie in different banks.
 constexpr int64_t NormedStride(int64_t k) {
   return k + 32;
-}
-
-__device__ inline void CopyAsync(void* shared, const void* global) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
-                   static_cast<uint32_t>(__cvta_generic_to_shared(shared))),
-               "l"(global));
 }
 
 // Calls body(row, group) for each of the `groups` of the rows that falls to a warp.
@@ -78,15 +73,16 @@ __device__ inline const uint16_t* NormedRow(const SkinnyProduct& p, int groups, 
   const int step = 32 * groups * kPack;
   const int lane = threadIdx.x % 32;
   for (int i = 4 * static_cast<int>(threadIdx.x); i < k; i += 4 * static_cast<int>(blockDim.x)) {
-    CopyAsync(weight + i, p.norm.weight + i);
+    CopyAsync(SharedAddress(weight + i), p.norm.weight + i);
   }
   WaitForLastKernel();
   ForGroups(p.m, groups, [&](int r, int group) {
     for (int at = (32 * group + lane) * kPack; at < k; at += step) {
-      CopyAsync(rows + r * stride + at, static_cast<const X*>(p.x) + r * p.x_stride + at);
+      CopyAsync(SharedAddress(rows + r * stride + at),
+                static_cast<const X*>(p.x) + r * p.x_stride + at);
     }
   });
-  asm volatile("cp.async.wait_all;" ::: "memory");
+  WaitForAllCopies();
   ForGroups(p.m, groups, [&](int r, int group) {
     float sum = 0;
     for (int at = (32 * group + lane) * kPack; at < k; at += step) {

@@ -9,6 +9,7 @@
 #include <flashinfer/attention/hopper.cuh>
 
 #include "ops/act_and_mul/cuda_activated.cuh"
+#include "ops/cuda_async_copy.cuh"
 #include "ops/moe/cuda_many_rows.h"
 #include "ops/moe/cuda_many_rows_steps.cuh"
 #include "ops/moe/cuda_weight_of.cuh"
@@ -96,7 +97,7 @@ template <int kStep, linear::DeviceKind kKind, bool kGated>
 __device__ __forceinline__ void TakeStep(uint8_t* stages, int step, int steps, const RowTile& tile,
                                          const XRows& x, WeightRows<kKind, kGated>& weights,
                                          float (&acc)[128]) {
-  asm volatile("cp.async.wait_group %0;" ::"n"(kAhead - 1) : "memory");
+  WaitForCopies<kAhead - 1>();
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
   __syncthreads();
   const int group = static_cast<int>(threadIdx.x) / 128;
@@ -104,13 +105,12 @@ __device__ __forceinline__ void TakeStep(uint8_t* stages, int step, int steps, c
     MultiplyStep<ElementOf<kKind>>(stages + step % kStages * kStageBytes, group, acc);
   }
   const int next = step + kAhead;
-  const auto stage =
-      static_cast<uint32_t>(__cvta_generic_to_shared(stages + next % kStages * kStageBytes));
+  const uint32_t stage = SharedAddress(stages + next % kStages * kStageBytes);
   if (next < steps) {
     x.Fetch(stage, next);
   }
   weights.template Bring<(kStep + kAhead) % WeightRows<kKind, kGated>::kSteps>(stage, next, steps);
-  asm volatile("cp.async.commit_group;" ::: "memory");
+  CommitCopies();
   fi::warpgroup_wait<1>();
 }
 
@@ -125,7 +125,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
   const auto base = reinterpret_cast<uintptr_t>(memory);
   uint8_t* const stages = memory + (kAlignment - base % kAlignment) % kAlignment;
-  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(stages));
+  const uint32_t address = SharedAddress(stages);
   const int64_t first_feature = int64_t{blockIdx.x} * (kGated ? kFeatures / 2 : kFeatures);
   const linear::DeviceSegment weight = WeightOf(p.weights, tile.expert);
   const XRows x(p, tile);
@@ -135,12 +135,12 @@ __global__ void __launch_bounds__(kThreads, 1)
   weights.Start(steps);
   x.Fetch(address, 0);
   weights.template Bring<0>(address, 0, steps);
-  asm volatile("cp.async.commit_group;" ::: "memory");
+  CommitCopies();
   if (steps > 1) {
     x.Fetch(address + kStageBytes, 1);
   }
   weights.template Bring<1 % Rows::kSteps>(address + kStageBytes, 1, steps);
-  asm volatile("cp.async.commit_group;" ::: "memory");
+  CommitCopies();
   float acc[128] = {};
   for (int step = 0; step < steps; step += Rows::kSteps) {
     TakeStep<0>(stages, step, steps, tile, x, weights, acc);

@@ -2,6 +2,7 @@
 // rows by the address that their choice has, codes decoded to bf16.
 #pragma once
 
+#include "ops/cuda_async_copy.cuh"
 #include "ops/linear/cuda_codes.cuh"
 #include "ops/moe/cuda_many_rows.h"
 
@@ -18,11 +19,6 @@ constexpr int kRowsAtOnce = kThreads / 8;  // that the block's threads fetch, 16
 // in different banks.
 __device__ __forceinline__ uint32_t SwizzledAt(int row, int piece) {
   return static_cast<uint32_t>(row * kRowBytes + (piece ^ row % 8) * 16);
-}
-
-__device__ __forceinline__ void CopyAsync(uint32_t to, const void* from) {
-  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(to), "l"(from)
-               : "memory");
 }
 
 // A thread's 16-byte piece of every 32nd row of x.
