@@ -1,4 +1,4 @@
-#include "ops/linear/cpu_kernels.h"
+#include "ops/linear/cpu/cpu_kernels.h"
 #include "ops/linear/packing.h"
 #include "platform/cpu/cpu_device.h"
 #include "platform/cpu/isa_targets.h"

@@ -1,14 +1,14 @@
 #include <algorithm>
 #include <cmath>
 
-#include "ops/linear/cuda_blaslt.h"
-#include "ops/linear/cuda_expand.h"
-#include "ops/linear/cuda_fp32.h"
-#include "ops/linear/cuda_fp8_rows.h"
-#include "ops/linear/cuda_many_rows.h"
-#include "ops/linear/cuda_round_fp8.h"
-#include "ops/linear/cuda_skinny.h"
-#include "ops/linear/cuda_weight.h"
+#include "ops/linear/cuda/cuda_blaslt.h"
+#include "ops/linear/cuda/cuda_expand.h"
+#include "ops/linear/cuda/cuda_fp32.h"
+#include "ops/linear/cuda/cuda_fp8_rows.h"
+#include "ops/linear/cuda/cuda_many_rows.h"
+#include "ops/linear/cuda/cuda_round_fp8.h"
+#include "ops/linear/cuda/cuda_skinny.h"
+#include "ops/linear/cuda/cuda_weight.h"
 #include "ops/linear/packing.h"
 #include "platform/cuda/cuda_device.h"
 #include "platform/cuda/cuda_error.h"

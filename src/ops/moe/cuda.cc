@@ -2,8 +2,8 @@
 // can be captured in a graph.
 #include <algorithm>
 
-#include "ops/linear/cuda_expand.h"
-#include "ops/linear/cuda_round_fp8.h"
+#include "ops/linear/cuda/cuda_expand.h"
+#include "ops/linear/cuda/cuda_round_fp8.h"
 #include "ops/moe/cuda_choices.h"
 #include "ops/moe/cuda_experts.h"
 #include "ops/moe/cuda_few_rows.h"

@@ -1,5 +1,5 @@
 #include "ops/act_and_mul/cuda_activated.cuh"
-#include "ops/linear/cuda_load_store.cuh"
+#include "ops/linear/cuda/cuda_load_store.cuh"
 #include "ops/moe/cuda_choices.h"
 
 namespace quire::ops::moe {

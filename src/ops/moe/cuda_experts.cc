@@ -1,6 +1,6 @@
 #include "ops/moe/cuda_experts.h"
 
-#include "ops/linear/cuda_weight.h"
+#include "ops/linear/cuda/cuda_weight.h"
 
 namespace quire::ops::moe {
 

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <bit>
 
-#include "ops/linear/cuda_skinny.cuh"
+#include "ops/linear/cuda/cuda_skinny.cuh"
 #include "ops/moe/cuda_few_rows.h"
 #include "ops/moe/cuda_weight_of.cuh"
 

@@ -1,5 +1,6 @@
 // Products of the experts with few rows each: a weight is read once for a tile of rows, straight
-// into the fragments of the tensor cores, as in linear's "few_rows" (ops/linear/cuda_skinny.cuh).
+// into the fragments of the tensor cores, as in linear's "few_rows"
+// (ops/linear/cuda/cuda_skinny.cuh).
 #pragma once
 
 #include <cuda_runtime.h>

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "ops/linear/cuda_layout.h"
+#include "ops/linear/cuda/cuda_layout.h"
 #include "ops/moe/cuda_choices.h"
 
 namespace quire::ops::moe {

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "ops/cuda_async_copy.cuh"
-#include "ops/linear/cuda_codes.cuh"
+#include "ops/linear/cuda/cuda_codes.cuh"
 #include "ops/moe/cuda_many_rows.h"
 
 namespace quire::ops::moe::many_rows {
