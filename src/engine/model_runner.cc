@@ -124,7 +124,7 @@ Status ModelRunner::ReserveLogits(int64_t rows) {
 }
 
 Status ModelRunner::CopyPages(std::span<const PageCopy> copies) {
-  return quire::CopyPages(context(), *kv_, *kv_, copies);
+  return StatusOfWork([&] { return quire::CopyPages(context(), *kv_, *kv_, copies); });
 }
 
 Result<std::span<const float>> ModelRunner::HostLogits(const TensorView& logits) {
@@ -144,7 +144,10 @@ Result<std::span<const float>> ModelRunner::HostLogits(const TensorView& logits)
 }
 
 Status ModelRunner::Enqueue(const BatchViews& views, const TensorView& logits) {
-  const auto forward = [&] { return model_->Forward(context(), views, *attention_, *kv_, logits); };
+  const auto forward = [&] {
+    return StatusOfWork(
+        [&] { return model_->Forward(context(), views, *attention_, *kv_, logits); });
+  };
   const uint64_t attention = attention_->LaunchKey();
   const int64_t sequences = views.kv_length.dim(0);
   if (!device_->is_asynchronous() || attention == 0 || views.num_tokens() != sequences) {

@@ -54,8 +54,10 @@ class ModelRunner {
 
   // Runs one step, or enqueues it where the device is asynchronous: writes the batch's keys and
   // values, returns logits [R, V] f32 of batch.logit_rows on the device. They stay valid until the
-  // next call. DrawnToken(i) in the batch is element i of drawn(). REQUIRES: `batch` lives until
-  // the step has run, and all but the last of the steps before have run.
+  // next call. DrawnToken(i) in the batch is element i of drawn(). Errors: those of the operators
+  // and of the attention backend; resource_exhausted (no memory for the scratch of such a step).
+  // REQUIRES: `batch` lives until the step has run, and all but the last of the steps before have
+  // run.
   Result<TensorView> Run(const Batch& batch);
 
   // i32 [step_token_budget] on the device, where the tokens that a step draws are left for the next

@@ -44,7 +44,8 @@ ImplementationList<Args> Join(ImplementationList<Args> first,
 }
 
 // Runs the implementation that `context` asks for, or the first that accepts. `op` is for messages.
-// Errors: not_found (no implementation of that name), unsupported (it does not take this problem).
+// Errors: not_found (no implementation of that name), unsupported (it does not take this problem),
+// resource_exhausted (no memory for the workspace).
 template <typename Args>
 Status RunBest(std::string_view op, const ImplementationList<Args>& list, const OpContext& context,
                const Args& args) {
@@ -54,7 +55,7 @@ Status RunBest(std::string_view op, const ImplementationList<Args>& list, const 
       continue;
     }
     if (implementation.accepts(context, args)) {
-      return implementation.run(context, args);
+      return StatusOfWork([&] { return implementation.run(context, args); });
     }
     if (named) {
       return Unsupported(op, ": implementation '", context.implementation,

@@ -56,6 +56,17 @@ TEST(RunBestTest, ANamedOneThatDoesNotAcceptIsAnError) {
               testing::StartsWith("unsupported: op: implementation 'fast'"));
 }
 
+Status RunWithoutEnd(const OpContext& context, const Args&) {
+  const Workspace::Scope scope(context.workspace);
+  context.workspace.Allocate<char>(size_t{1} << 60);
+  return OkStatus();
+}
+
+TEST(RunBestTest, TooLittleMemoryIsAnError) {
+  EXPECT_THAT(Ran({{"greedy", TakesAll, RunWithoutEnd}}, "", 1),
+              testing::StartsWith("resource_exhausted: workspace: cannot allocate"));
+}
+
 TEST(RunBestTest, AnUnknownNameIsAnError) {
   EXPECT_THAT(Ran(List(), "tensor_cores", 2),
               testing::HasSubstr("not_found: op: no implementation"));

@@ -18,7 +18,12 @@ void* Workspace::AllocateBytes(size_t bytes) {
   if (block_ == blocks_.size()) {
     const size_t last = blocks_.empty() ? 0 : blocks_.back().bytes();
     Result<Buffer> block = device_.Allocate(std::max({bytes, kMinBlockBytes, 2 * last}));
-    QUIRE_CHECK(block.ok()) << "workspace: " << block.status().message();
+    if (!block.ok()) {
+      block = device_.Allocate(bytes);
+    }
+    if (!block.ok()) {
+      throw WorkspaceExhausted(block.status());
+    }
     blocks_.push_back(*std::move(block));
     used_ = 0;
   }

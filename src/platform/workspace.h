@@ -2,11 +2,30 @@
 #pragma once
 
 #include <cstddef>
+#include <stdexcept>
 #include <vector>
 
 #include "platform/device.h"
 
 namespace quire {
+
+// Thrown by Workspace::Allocate() when the device has no more memory. Those who call operators see
+// a Status: StatusOfWork().
+class WorkspaceExhausted : public std::runtime_error {
+ public:
+  explicit WorkspaceExhausted(const Status& status) : std::runtime_error(status.message()) {}
+};
+
+// What `work`, which returns a Status, returns; resource_exhausted if a workspace is exhausted in
+// it.
+template <typename Work>
+Status StatusOfWork(const Work& work) {
+  try {
+    return work();
+  } catch (const WorkspaceExhausted& exhausted) {
+    return ResourceExhausted("workspace: ", exhausted.what());
+  }
+}
 
 // A stack of blocks on one device. Allocate() takes from the top; a Scope gives everything taken
 // since its construction back. Memory stays valid until its Scope ends. One thread at a time.
@@ -14,8 +33,7 @@ class Workspace {
  public:
   explicit Workspace(Device& device) : device_(device) {}
 
-  // `count` uninitialized elements, aligned to Buffer::kAlignment. Running out of device memory is
-  // a CHECK failure: an engine sizes its memory before it serves.
+  // `count` uninitialized elements, aligned to Buffer::kAlignment. Throws WorkspaceExhausted.
   template <typename T>
   T* Allocate(size_t count) {
     return static_cast<T*>(AllocateBytes(count * sizeof(T)));

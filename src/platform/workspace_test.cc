@@ -1,5 +1,6 @@
 #include "platform/workspace.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -65,6 +66,22 @@ TEST_F(WorkspaceTest, GrowthKeepsOldMemory) {
   EXPECT_GE(workspace_.capacity(), size_t{6} << 20);
 }
 
+TEST_F(WorkspaceTest, RunningOutOfMemoryIsAnErrorOfTheWork) {
+  constexpr size_t kTooMuch = size_t{1} << 60;
+  EXPECT_THROW(workspace_.Allocate<char>(kTooMuch), WorkspaceExhausted);
+  auto* const kept = workspace_.Allocate<char>(100);
+  const Status status = StatusOfWork([&] {
+    const Workspace::Scope scope(workspace_);
+    workspace_.Allocate<char>(kTooMuch);
+    return OkStatus();
+  });
+  EXPECT_EQ(status.code(), StatusCode::kResourceExhausted);
+  EXPECT_THAT(status.message(),
+              testing::StartsWith(StrCat("workspace: cannot allocate ", kTooMuch, " bytes")));
+  EXPECT_NE(workspace_.Allocate<char>(100), kept);
+  EXPECT_EQ(StatusOfWork([] { return Unsupported("not this"); }).message(), "not this");
+}
+
 TEST_F(WorkspaceTest, SameWorkAgainAllocatesNothing) {
   const auto work = [&] {
     const Workspace::Scope scope(workspace_);
@@ -81,10 +98,6 @@ TEST_F(WorkspaceTest, SameWorkAgainAllocatesNothing) {
     work();
   }
   EXPECT_EQ(workspace_.capacity(), capacity);
-}
-
-TEST_F(WorkspaceTest, RunningOutDies) {
-  EXPECT_DEATH(workspace_.Allocate<char>(size_t{1} << 60), "workspace: cannot allocate");
 }
 
 }  // namespace
