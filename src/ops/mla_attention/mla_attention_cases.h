@@ -105,6 +105,16 @@ inline std::vector<Case> ConformanceCases() {
                    .lengths = {5000, 3, 2100, 700},
                    .rows = {1, 16, 2, 0}});
   cases.back() = Latent(cases.back(), 16, 512, 64);
+  cases.push_back({.name = "deepseek_many",
+                   .dtype = DType::kBF16,
+                   .query_dtype = DType::kBF16,
+                   .lengths = {},
+                   .rows = {}});
+  for (int32_t i = 0; i < 150; ++i) {
+    cases.back().lengths.push_back(i * 37 % 120);
+    cases.back().rows.push_back(i % 3);
+  }
+  cases.back() = Latent(cases.back(), 2, 512, 64);
   cases.push_back(Latent(DecodeCase("no_rope"), 4, 80, 0));
   cases.push_back(DecodeCase("long"));
   cases.back().lengths = {2100, 5000};

@@ -3,7 +3,6 @@
 #include "ops/attention/hopper_mla/cuda_hopper_mla.h"
 
 #include <cutlass/arch/reg_reconfig.h>
-#include <cute/arch/cluster_sm90.hpp>
 
 #include <bit>
 
@@ -31,17 +30,21 @@ __device__ void InitBarriers(Barriers& barriers, Landing* landings) {
       Barrier::init(&barriers.half_empty[buffer][half], 4 * kBlocks);
     }
   }
+  for (int warp = 0; warp < 4; ++warp) {
+    for (int group = 0; group < kGroups; ++group) {
+      Barrier::init(&barriers.weights_sent[group][warp], 32);  // lanes
+    }
+    Barrier::init(&barriers.sums_sent[warp], kGroups * 32);
+  }
   for (int i = 0; i < kLoadThreads / 32 * kLandings; ++i) {
     Barrier::init(&landings[i / kLandings].landed[i % kLandings], 32);  // lanes
   }
   cutlass::arch::fence_barrier_init();
 }
 
-template <int kBlocks>
-__device__ __forceinline__ void SyncCluster() {
-  if constexpr (kBlocks > 1) {
-    cute::cluster_arrive();
-    cute::cluster_wait();
+__device__ void PrefetchMap(const LatentMap& map) {
+  if (map.exists) {
+    cute::prefetch_tma_descriptor(&map.map);
   }
 }
 
@@ -59,11 +62,15 @@ __global__ void __launch_bounds__(kThreads, 1) Kernel(const __grid_constant__ Ar
                          landings, reinterpret_cast<Turn*>(landings + kLoadThreads / 32)};
   if (threadIdx.x == 0) {
     InitBarriers<kBlocks>(*barriers, landings);
+  } else if (threadIdx.x == 32) {
+    PrefetchMap(args.map);
+    PrefetchMap(args.query_map);
   }
+  __syncthreads();
+  ArriveAtCluster<kBlocks>();
   WaitForLastKernel();
   const Share share = ShareOf<kBlocks>(args, *reinterpret_cast<ShareScratch*>(exchange));
   LetNextKernelStart();
-  SyncCluster<kBlocks>();
   if (threadIdx.x < kLoadThreads) {
     cutlass::arch::warpgroup_reg_dealloc<72>();
     Loader<kBlocks>(args, shared).Load(share);
@@ -74,7 +81,8 @@ __global__ void __launch_bounds__(kThreads, 1) Kernel(const __grid_constant__ Ar
     cutlass::arch::warpgroup_reg_alloc<216>();
     Multiplier<kBlocks, 1>(args, shared).Multiply(share.count);
   }
-  SyncCluster<kBlocks>();  // nobody leaves while others copy to it
+  ArriveAtCluster<kBlocks>();
+  AwaitCluster<kBlocks>();  // nobody leaves while others copy to it
 }
 
 constexpr int32_t PartialsOf(int multiprocessors) {
@@ -87,7 +95,7 @@ Partials LayOut(int multiprocessors, void* scratch) {
   partials.out = static_cast<Element*>(scratch);
   partials.lse = reinterpret_cast<float*>(partials.out + count * kMlaTileRows * kLatentDim);
   partials.merge = reinterpret_cast<Merge*>(partials.lse + count * kMlaTileRows);
-  partials.count = reinterpret_cast<int32_t*>(partials.merge + count);
+  partials.count = reinterpret_cast<int32_t*>(partials.merge + count / 2);
   return partials;
 }
 
@@ -105,7 +113,7 @@ cudaError_t Launch(const Args& args, cudaStream_t stream) {
   attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attributes[1].val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(static_cast<unsigned>(args.clusters * kBlocks));
+  config.gridDim = dim3(static_cast<unsigned>(args.clusters.value() * kBlocks));
   config.blockDim = dim3(kThreads);
   config.dynamicSmemBytes = kSharedBytes;
   config.stream = stream;
@@ -115,7 +123,7 @@ cudaError_t Launch(const Args& args, cudaStream_t stream) {
 }
 
 // Its multiprocessors keep the division of their memory, so that neither kernel waits for a change.
-cudaError_t LaunchMerge(const Args& args, int32_t partials, cudaStream_t stream) {
+cudaError_t LaunchMerge(const Args& args, int multiprocessors, cudaStream_t stream) {
   const cudaError_t error = cudaFuncSetAttribute(
       MergeKernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
   if (error != cudaSuccess) {
@@ -125,7 +133,7 @@ cudaError_t LaunchMerge(const Args& args, int32_t partials, cudaStream_t stream)
   overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   overlap.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(static_cast<unsigned>(partials), kMlaTileRows / kMergeWarps);
+  config.gridDim = dim3(static_cast<unsigned>(multiprocessors * kMergeBlocks));
   config.blockDim = dim3(32 * kMergeWarps);
   config.stream = stream;
   config.attrs = &overlap;
@@ -186,12 +194,13 @@ Status RunHopperMla(const Problem& problem, int multiprocessors, void* scratch,
                                                  int64_t{kMlaTileRows} * problem.num_sequences);
   const int blocks = pairs ? 2 : 1;
   hopper_mla::Args args = {
-      problem, hopper_mla::LayOut(multiprocessors, scratch), {}, multiprocessors / blocks};
+      problem, hopper_mla::LayOut(multiprocessors, scratch), {}, {}, multiprocessors / blocks};
   QUIRE_RETURN_IF_ERROR(MakeMap(problem, kMlaTileKeys / blocks, args.map));
+  QUIRE_RETURN_IF_ERROR(MakeQueryMap(problem, kMlaTileRows, args.query_map));
   QUIRE_RETURN_IF_ERROR(
       CudaStatus(pairs ? hopper_mla::Launch<2>(args, stream) : hopper_mla::Launch<1>(args, stream),
                  "hopper_mla"));
-  return CudaStatus(hopper_mla::LaunchMerge(args, hopper_mla::PartialsOf(multiprocessors), stream),
+  return CudaStatus(hopper_mla::LaunchMerge(args, multiprocessors, stream),
                     "hopper_mla: MergeKernel");
 }
 

@@ -8,7 +8,8 @@
 
 namespace quire::ops::attention::cuda::hopper_mla {
 
-constexpr int kAhead = 2;      // key tiles whose pages are known
+constexpr int kAhead = 2;
+// key tiles whose pages are known
 constexpr int kWarpRows = 16;  // of a tile's rotated part, that a warp brings
 constexpr int kWarpParts = 2;  // of a tile's other parts; then all rows
 constexpr int kRowLanes = 16;  // that copy a row of two parts, 16 bytes each
@@ -34,10 +35,11 @@ class Loader {
   __device__ void Load(const Share& share) {
     Walk<kBlocks> walk(args_, share);
     for (int i = 0; i < share.count; ++i) {
-      Merge merge;
-      const Turn turn = walk.Next(merge);
-      if (threadIdx.x == 0 && turn.partial >= 0) {
-        args_.partials.merge[turn.partial] = merge;
+      Merge* merge;
+      Merge record;
+      const Turn turn = walk.Next(merge, record);
+      if (threadIdx.x == 0 && merge != nullptr) {
+        *merge = record;
       }
       Pages pages[kAhead];
 #pragma unroll
@@ -45,7 +47,13 @@ class Loader {
         pages[t] = PagesOf(turn, t);
       }
       LoadQuery(turn, static_cast<uint32_t>(i));
+      if (i == 0) {
+        AwaitCluster<kBlocks>();
+      }
       LoadKeys(turn, pages);
+    }
+    if (share.count == 0) {
+      AwaitCluster<kBlocks>();
     }
     while (told_ != gathered_) {
       Tell();
@@ -71,14 +79,34 @@ class Loader {
   };
 
   __device__ void LoadQuery(const Turn& turn, uint32_t i) {
-    const Rows rows = {QueryRow(turn, lane_), QueryRow(turn, lane_ + 32)};
     Await(&b_.query_empty, i % 2 ^ 1);
     if (threadIdx.x == 0) {
       *shared_.turn = turn;
     }
+    if (args_.query_map.exists) {
+      CopyQuery(turn.first);
+      return;
+    }
+    const Rows rows = {QueryRow(turn, lane_), QueryRow(turn, lane_ + 32)};
     CopyRotated(shared_.query, problem_.query.data, rows);
     CopyParts(shared_.query, problem_.query.data, rows);
     Gathered(&b_.query_full);
+  }
+
+  // By the copy engine, this warp's parts of all rows from `first` on.
+  __device__ void CopyQuery(int first) const {
+    if (lane_ == 0) {
+      const int parts = warp_ == 0 ? kWarpParts + 1 : kWarpParts;
+      cutlass::arch::ClusterTransactionBarrier::arrive_and_expect_tx(&b_.query_full,
+                                                                     parts * kPartBytes);
+      for (int i = 0; i < parts; ++i) {
+        const int part = i < kWarpParts ? warp_ * kWarpParts + i : kRotated;
+        cute::SM90_TMA_LOAD_2D::copy(&args_.query_map.map, const_cast<uint64_t*>(&b_.query_full),
+                                     kQueryHint, shared_.query + part * kPartBytes, part * 64,
+                                     first);
+      }
+    }
+    __syncwarp();
   }
 
   __device__ uint32_t QueryRow(const Turn& turn, int row) const {
@@ -139,14 +167,16 @@ class Loader {
     const uint64_t* const half_empty = &b_.half_empty[kBuffer][warp_ * kWarpParts / kHalfParts];
     const int start = turn.key_begin + t * kMlaTileKeys;
     if (args_.map.exists && start + kMlaTileKeys <= turn.key_end) {
+      const Box rotated = BoxOf<1>(kRotated, start, pages);
+      const Box parts = BoxOf<kWarpParts>(warp_ * kWarpParts, start, pages);
       Await(&b_.rotated_empty[kBuffer], phase);
       if (warp_ == 0) {
-        CopyPages<1>(to, kRotated, full + kUnits - 1, start, pages);
+        CopyBoxes<1>(to, rotated, full + kUnits - 1);
       } else {
         Arrive(full + kUnits - 1);
       }
       Await(half_empty, phase);
-      CopyPages<kWarpParts>(to, warp_ * kWarpParts, full + warp_, start, pages);
+      CopyBoxes<kWarpParts>(to, parts, full + warp_);
       return;
     }
     const Rows rows = RowsOf(turn, t, pages);
@@ -197,36 +227,46 @@ class Loader {
     }
   }
 
-  // Some of a tile's parts by the copy engine: boxes of a page's rows. Lane i asks for part
-  // i % kCount. The blocks of a cluster ask for some of the rows each, for all of them.
+  // What a lane asks the copy engine for: rows of a page, of a part of the tile.
+  struct Box {
+    int to;  // byte of the tile, or -1: nothing
+    int element;
+    int token;
+    int page;
+  };
+  // Of kCount parts: lane i asks for part i % kCount. The blocks of a cluster ask for some of the
+  // rows each, for all of them.
   template <int kCount>
-  __device__ void CopyPages(uint8_t* tile, int first_part, const uint64_t* full, int start,
-                            const Pages& pages) const {
+  __device__ Box BoxOf(int first_part, int start, const Pages& pages) const {
     constexpr int kRows = kMlaTileKeys / kBlocks;
-    if (lane_ == 0) {
-      cutlass::arch::ClusterTransactionBarrier::arrive_and_expect_tx(full, kCount * kPartBytes);
-    }
-    __syncwarp();
     const int box = min(problem_.page_size, kRows);
     const int part = first_part + lane_ % kCount;
     const int in_block = lane_ / kCount * box;
     const int row = rank_ * kRows + in_block;
     const int first = __shfl_sync(0xffffffff, pages.first, row % 32);
     const int second = __shfl_sync(0xffffffff, pages.second, row % 32);
-    if (in_block < kRows) {
-      Copy(tile + part * kPartBytes + row * 128, full, part * 64,
-           (start + row) & (problem_.page_size - 1), row < 32 ? first : second);
+    return {in_block < kRows ? part * kPartBytes + row * 128 : -1, part * 64,
+            (start + row) & (problem_.page_size - 1), row < 32 ? first : second};
+  }
+
+  template <int kCount>
+  __device__ void CopyBoxes(uint8_t* tile, const Box& box, const uint64_t* full) const {
+    if (box.to >= 0) {
+      Copy(tile + box.to, full, box.element, box.token, box.page);
     }
     __syncwarp();
+    if (lane_ == 0) {  // without which `full` waits, whatever has come
+      cutlass::arch::ClusterTransactionBarrier::arrive_and_expect_tx(full, kCount * kPartBytes);
+    }
   }
 
   __device__ void Copy(uint8_t* to, const uint64_t* full, int element, int token, int page) const {
     auto* const barrier = const_cast<uint64_t*>(full);
     if constexpr (kBlocks == 1) {
-      cute::SM90_TMA_LOAD_3D::copy(&args_.map.map, barrier, kCacheHint, to, element, token, page);
+      cute::SM90_TMA_LOAD_3D::copy(&args_.map.map, barrier, kKeysHint, to, element, token, page);
     } else {
       constexpr uint16_t kAll = (1 << kBlocks) - 1;
-      cute::SM90_TMA_LOAD_MULTICAST_3D::copy(&args_.map.map, barrier, kAll, kCacheHint, to, element,
+      cute::SM90_TMA_LOAD_MULTICAST_3D::copy(&args_.map.map, barrier, kAll, kKeysHint, to, element,
                                              token, page);
     }
   }
@@ -263,7 +303,9 @@ class Loader {
               wanted);
   }
 
-  static constexpr auto kCacheHint = static_cast<uint64_t>(cute::TMA::CacheHintSm90::EVICT_NORMAL);
+  // Keys are read once: what others read again stays in the L2.
+  static constexpr auto kKeysHint = static_cast<uint64_t>(cute::TMA::CacheHintSm90::EVICT_FIRST);
+  static constexpr auto kQueryHint = static_cast<uint64_t>(cute::TMA::CacheHintSm90::EVICT_NORMAL);
 
   const Args& args_;
   const Problem& problem_;

@@ -63,16 +63,6 @@ __device__ __forceinline__ void ReleaseKeys(const uint64_t* barrier) {
   }
 }
 
-// Of two warps with the same rows, one of each warpgroup.
-__device__ __forceinline__ void SyncPair(int id) {
-  __syncwarp();
-  asm volatile("bar.sync %0, 64;" ::"r"(id) : "memory");
-}
-__device__ __forceinline__ void ArriveAtPair(int id) {
-  __syncwarp();
-  asm volatile("bar.arrive %0, 64;" ::"r"(id) : "memory");
-}
-
 // Lane i of four gets what lane k had in x[i] as x[k].
 __device__ __forceinline__ void TransposeFour(uint32_t (&x)[4]) {
 #pragma unroll
@@ -101,6 +91,7 @@ class Multiplier {
         scale_(args.problem.scale * kLog2E) {}
 
   __device__ __forceinline__ void Multiply(int turns) {
+    AwaitCluster<kBlocks>();
     for (int i = 0; i < turns; ++i) {
       TakeTurn(i);
       const int tiles = tiles_;
@@ -311,11 +302,12 @@ class Multiplier {
       exchange.base[row_] = base_[0];
       exchange.base[row_ + 8] = base_[1];
     }
-    ArriveAtPair(kPairIds + kGroup * 4 + warp_);
+    Barrier::arrive(&b_.weights_sent[kGroup][warp_]);
   }
 
   __device__ __forceinline__ void Receive() {
-    SyncPair(kPairIds + (1 - kGroup) * 4 + warp_);
+    Barrier::wait(&b_.weights_sent[1 - kGroup][warp_], received_++ % 2);
+    __syncwarp();
     const Exchange& exchange = *shared_.exchange;
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
@@ -408,13 +400,11 @@ class Multiplier {
       sums[kGroup][row_] = sum_[0];
       sums[kGroup][row_ + 8] = sum_[1];
     }
-    SyncPair(kEndIds + warp_);
+    Barrier::arrive(&b_.sums_sent[warp_]);
+    Barrier::wait(&b_.sums_sent[warp_], summed_++ % 2);
     sum_[0] = sums[0][row_] + sums[1][row_];
     sum_[1] = sums[0][row_ + 8] + sums[1][row_ + 8];
   }
-
-  static constexpr int kPairIds = 1;  // of named barriers: 8 for weights
-  static constexpr int kEndIds = 9;   // and 4 for sums
 
   const Args& args_;
   const Problem& problem_;
@@ -426,7 +416,9 @@ class Multiplier {
   const int row_ = warp_ * 16 + lane_ / 4;  // the thread's first
   const uint64_t query_;                    // descriptor; the buffers of keys lie behind it
   const float scale_;
-  uint32_t used_ = 0;  // tiles of this warpgroup's buffer
+  uint32_t used_ = 0;      // tiles of this warpgroup's buffer
+  uint32_t received_ = 0;  // weights of the other warpgroup
+  uint32_t summed_ = 0;    // pieces
   float scores_[kScores];
   uint32_t mine_[kScores / 2];    // weights of this warpgroup's tile
   uint32_t theirs_[kScores / 2];  // and of the other's

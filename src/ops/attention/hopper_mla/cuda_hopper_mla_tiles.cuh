@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cutlass/arch/barrier.h>
+#include <cute/arch/cluster_sm90.hpp>
 
 #include "ops/attention/attention_problem.h"
 #include "ops/attention/cuda_online_softmax.cuh"
@@ -33,27 +34,29 @@ constexpr int kPartBytes = 64 * 128;
 constexpr int kTileBytes = kParts * kPartBytes;
 static_assert(kMlaTileRows == 64 && kMlaTileKeys == 64);
 
-// The result of a piece of keys, for the merge: by its first one.
+// A tile of rows whose results are merged.
 struct Merge {
-  int32_t first;   // of the rows, as in Turn
-  int32_t rows;    // 0: not the first piece of its tile
-  int32_t pieces;  // of the tile
-  int32_t step;    // to the next one's result
+  int32_t first;  // of the rows, as in Turn
+  int32_t rows;   // 0: there is none
+  int32_t pieces;
+  int32_t partial;  // the first piece's result
+  int32_t step;     // to the next one's
 };
 
 // Results of pieces that are parts of a tile, each with kMlaTileRows rows. On the device.
 struct Partials {
   Element* out = nullptr;    // [partials, rows, kLatentDim], each over the sum of its own weights
   float* lse = nullptr;      // [partials, rows] in units of log 2
-  Merge* merge = nullptr;    // [partials]
-  int32_t* count = nullptr;  // of this call
+  Merge* merge = nullptr;    // [partials / 2], as a tile that is merged has two or more
+  int32_t* count = nullptr;  // of this call's merges
 };
 
 struct Args {
   Problem problem;
   Partials partials;
   LatentMap map;
-  int32_t clusters;
+  LatentMap query_map;
+  MlaDivisor clusters;
 };
 
 // A piece of work: rows times heads of a sequence with some of its keys.
@@ -78,11 +81,13 @@ struct Barriers {
   uint64_t full[kGroups][kUnits];         // [buffer]: of two parts each, then the rotated one
   uint64_t rotated_empty[kGroups];        // [buffer]
   uint64_t half_empty[kGroups][kGroups];  // [buffer][warpgroup whose half of the latent it is]
+  uint64_t weights_sent[kGroups][4];      // [warpgroup][warp]
+  uint64_t sums_sent[4];                  // [warp]: by those of both warpgroups
 };
 
 // Where a warp that gathers learns in turn that what it asked for is there.
 constexpr int kLandings =
-    8;  // more than a warp may ask for: queries, and two things for each buffer
+    6;  // more than a warp may ask for: queries, and two things for each buffer
 struct Landing {
   uint64_t landed[kLandings];
   const uint64_t* full[kLandings];  // who is to be told
@@ -94,6 +99,20 @@ struct Exchange {
   float base[kMlaTileRows];
   float sums[2][kGroups][kMlaTileRows];
 };
+
+// The other blocks of the cluster, which are to be there before anything is copied to them.
+template <int kBlocks>
+__device__ __forceinline__ void ArriveAtCluster() {
+  if constexpr (kBlocks > 1) {
+    cute::cluster_arrive();
+  }
+}
+template <int kBlocks>
+__device__ __forceinline__ void AwaitCluster() {
+  if constexpr (kBlocks > 1) {
+    cute::cluster_wait();
+  }
+}
 
 struct Shared {
   uint8_t* query;

@@ -16,16 +16,35 @@ namespace quire::ops::attention {
 inline constexpr int32_t kMlaTileRows = 64;  // of a block; a cluster of blocks shares a larger tile
 inline constexpr int32_t kMlaTileKeys = 64;
 
+// Divides by one number again and again, in a few instructions.
+class MlaDivisor {
+ public:
+  // NOLINTNEXTLINE(google-explicit-constructor): where a number is divided by once
+  constexpr MlaDivisor(int32_t value)
+      : value_(value), inverse_(0xffffffffu / static_cast<uint32_t>(value)) {}
+  constexpr int32_t value() const { return value_; }
+
+  // `x` / value, x from 0 on. The product with the inverse is too small by less than 1.
+  constexpr int32_t Divide(int32_t x) const {
+    const auto below = static_cast<int32_t>(uint64_t{static_cast<uint32_t>(x)} * inverse_ >> 32);
+    return below + (x - below * value_ >= value_ ? 1 : 0);
+  }
+
+ private:
+  int32_t value_;
+  uint32_t inverse_;
+};
+
 // Key tiles of a piece where all tiles of rows together meet `work` key tiles: the share of a
 // cluster, but not so few that the merge costs more than it saves. At most 2 * clusters pieces are
 // parts of a tile.
-constexpr int32_t MlaPieceLength(int32_t work, int32_t clusters) {
+constexpr int32_t MlaPieceLength(int32_t work, const MlaDivisor& clusters) {
   constexpr int32_t kFew = 4;  // longer pieces are multiples of it
-  const int32_t share = (work + clusters - 1) / clusters;
+  const int32_t share = clusters.Divide(work + clusters.value() - 1);
   if (share > kFew) {
     return (share + kFew - 1) / kFew * kFew;
   }
-  return std::max({share, std::min(1 + 2 * work / clusters, kFew), 1});
+  return std::max({share, std::min(1 + clusters.Divide(2 * work), kFew), 1});
 }
 
 // A sequence's share of the work. Costs are in half key tiles.
@@ -36,14 +55,23 @@ struct MlaSequenceWork {
 
   constexpr MlaSequenceWork() = default;
   // Rows times heads in tiles of tile_rows, with pieces of `length` key tiles.
-  constexpr MlaSequenceWork(int32_t flat_rows, int32_t tile_rows, int32_t keys, int32_t length)
+  constexpr MlaSequenceWork(int32_t flat_rows, int32_t tile_rows, int32_t keys,
+                            const MlaDivisor& length)
       : tiles((flat_rows + tile_rows - 1) / tile_rows),
         key_tiles((keys + kMlaTileKeys - 1) / kMlaTileKeys),
-        pieces(std::max((key_tiles + length - 1) / length, 1)) {}
+        pieces(std::max(length.Divide(key_tiles + length.value() - 1), 1)) {}
 
   constexpr int32_t all_pieces() const { return tiles * pieces; }
   // Pieces whose results are merged.
   constexpr int32_t partials() const { return pieces > 1 ? tiles * pieces : 0; }
+  // The record in which piece `piece` leaves how its tile is merged, or that there is no tile,
+  // where the sequences before have so many partials; -1: none. As a tile that is merged has two
+  // pieces or more, all sequences together set each of half as many records as there are partials,
+  // once.
+  constexpr int32_t MergeRecord(int32_t partials_before, int32_t piece) const {
+    const int32_t record = partials_before / 2 + piece;
+    return record < (partials_before + partials()) / 2 ? record : -1;
+  }
   constexpr int32_t cost() const { return 2 * tiles * (key_tiles + pieces * kMlaPieceCost); }
 
   // Of the pieces, how many have the middle of their cost less than `cost` behind the sequence's
@@ -71,8 +99,9 @@ constexpr int64_t MostMlaCost(int64_t flat_rows, int64_t sequences, int64_t most
 }
 
 // The cost of what clusters before `cluster` have, of `all`.
-constexpr int32_t MlaShareStart(int32_t all, int32_t clusters, int32_t cluster) {
-  return all / clusters * cluster + std::min(all % clusters, cluster);
+constexpr int32_t MlaShareStart(int32_t all, const MlaDivisor& clusters, int32_t cluster) {
+  const int32_t each = clusters.Divide(all);
+  return each * cluster + std::min(all - each * clusters.value(), cluster);
 }
 
 }  // namespace quire::ops::attention

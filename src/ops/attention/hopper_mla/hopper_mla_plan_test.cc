@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <random>
 #include <vector>
 
@@ -59,6 +60,19 @@ class Dealt {
   std::vector<MlaSequenceWork> work_;
 };
 
+TEST(HopperMlaPlan, ADivisorDivides) {
+  std::mt19937_64 rng(TestSeed());
+  for (int round = 0; round < 100'000; ++round) {
+    const auto value = static_cast<int32_t>((rng() >> 33 >> rng() % 31) + 1);
+    const MlaDivisor divisor(value);
+    const auto x = static_cast<int32_t>(rng() >> 33 >> rng() % 31);
+    const int32_t multiple = x / value * value;
+    for (const int32_t y : {x, multiple, std::max(multiple - 1, 0), INT32_MAX}) {
+      ASSERT_EQ(divisor.Divide(y), y / value) << y << " / " << value;
+    }
+  }
+}
+
 TEST(HopperMlaPlan, PiecesAreAShareOfTheWork) {
   EXPECT_EQ(MlaPieceLength(0, 132), 1);
   EXPECT_EQ(MlaPieceLength(128 * 64, 132), 64);  // whole tiles, though 63 would be a share
@@ -77,6 +91,46 @@ TEST(HopperMlaPlan, WorkOfASequence) {
   EXPECT_EQ(no_keys.all_pieces(), 1) << "which writes zeros";
   EXPECT_EQ(no_keys.partials(), 0);
   EXPECT_EQ(MlaSequenceWork(0, 128, 100, 4).all_pieces(), 0);
+}
+
+// Of all pieces of sequences in order, the records of those that are merged: how often each is set,
+// and whether by the first piece of a tile.
+struct Records {
+  explicit Records(const std::vector<MlaSequenceWork>& work) {
+    for (const MlaSequenceWork& w : work) {
+      partials += w.partials();
+    }
+    set.resize(static_cast<size_t>(partials / 2));
+    int32_t before = 0;
+    for (const MlaSequenceWork& w : work) {
+      for (int32_t piece = 0; piece < w.all_pieces(); ++piece) {
+        const int32_t at = w.MergeRecord(before, piece);
+        first_pieces += w.pieces > 1 && piece < w.tiles ? 1 : 0;
+        records_of_first_pieces += at >= 0 && piece < w.tiles ? 1 : 0;
+        set.at(static_cast<size_t>(std::max(at, 0))) += at >= 0 ? 1 : 0;
+      }
+      before += w.partials();
+    }
+  }
+  int32_t partials = 0;
+  int32_t first_pieces = 0;
+  int32_t records_of_first_pieces = 0;
+  std::vector<int32_t> set;
+};
+
+TEST(HopperMlaPlan, EachRecordOfAMergeIsSetOnce) {
+  std::mt19937_64 rng(TestSeed());
+  for (int round = 0; round < 200; ++round) {
+    std::vector<MlaSequenceWork> work = {MlaSequenceWork(64, kTileRows, 1000, 3)};
+    for (uint64_t count = rng() % 40; count > 0; --count) {
+      work.emplace_back(static_cast<int32_t>(rng() % 500), kTileRows,
+                        static_cast<int32_t>(rng() % 600), 3);
+    }
+    const Records records(work);
+    EXPECT_THAT(records.set, testing::Each(1));
+    EXPECT_GT(records.first_pieces, 0);
+    EXPECT_EQ(records.records_of_first_pieces, records.first_pieces);
+  }
 }
 
 TEST(HopperMlaPlan, EqualSequencesGoToAClusterEach) {

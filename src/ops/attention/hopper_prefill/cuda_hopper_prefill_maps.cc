@@ -83,29 +83,59 @@ Status MakeMaps(const Problem& problem, KvMaps& maps) {
   return OkStatus();
 }
 
-Status MakeMap(const Problem& problem, int32_t box, LatentMap& map) {
-  if (problem.page_size < kMinMappedPage) {
-    return OkStatus();
-  }
+namespace {
+
+// Boxes of 64 elements of `box` rows; counts of rows and pages, and elements between them.
+template <size_t kSizes>
+Status EncodeLatentMap(const void* data, int64_t elements,
+                       const std::array<int64_t, kSizes>& counts,
+                       const std::array<int64_t, kSizes>& strides, int32_t box, LatentMap& map) {
   QUIRE_ASSIGN_OR_RETURN(const Encode encode, FindTensorMapEncode());
-  const auto count = [](int64_t n) { return static_cast<cuuint64_t>(n); };
-  const PageStrides& from = problem.key.strides;
-  const std::array<cuuint64_t, 3> sizes = {count(problem.key_dim), count(problem.page_size),
-                                           count(problem.num_pages)};
-  const std::array<cuuint64_t, 2> strides = {count(from.token * 2), count(from.page * 2)};
-  const std::array<cuuint32_t, 3> sides = {
-      64, static_cast<cuuint32_t>(std::min(problem.page_size, box)), 1};
-  const std::array<cuuint32_t, 3> steps = {1, 1, 1};
+  std::array<cuuint64_t, kSizes + 1> sizes = {static_cast<cuuint64_t>(elements)};
+  std::array<cuuint64_t, kSizes> bytes;
+  std::array<cuuint32_t, kSizes + 1> sides;
+  std::array<cuuint32_t, kSizes + 1> steps;
+  sides.fill(1);
+  steps.fill(1);
+  for (size_t i = 0; i < kSizes; ++i) {
+    sizes[i + 1] = static_cast<cuuint64_t>(counts[i]);
+    bytes[i] = static_cast<cuuint64_t>(strides[i] * 2);
+  }
+  sides[0] = 64;
+  sides[1] = static_cast<cuuint32_t>(box);
   const CUresult result =
-      encode(&map.map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, const_cast<void*>(problem.key.data),
-             sizes.data(), strides.data(), sides.data(), steps.data(),
-             CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+      encode(&map.map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, kSizes + 1, const_cast<void*>(data),
+             sizes.data(), bytes.data(), sides.data(), steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
+             CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+             CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS) {
     return InternalError("cuTensorMapEncodeTiled failed with error ", static_cast<int>(result));
   }
   map.exists = true;
   return OkStatus();
+}
+
+}  // namespace
+
+Status MakeMap(const Problem& problem, int32_t box, LatentMap& map) {
+  if (problem.page_size < kMinMappedPage) {
+    return OkStatus();
+  }
+  const PageStrides& from = problem.key.strides;
+  return EncodeLatentMap<2>(problem.key.data, problem.key_dim,
+                            {problem.page_size, problem.num_pages}, {from.token, from.page},
+                            std::min(problem.page_size, box), map);
+}
+
+Status MakeQueryMap(const Problem& problem, int32_t box, LatentMap& map) {
+  const HeadRows& from = problem.query;
+  const bool rows_continue =
+      problem.num_rows == 1 || from.row_stride == problem.q_heads * from.head_stride;
+  if (!rows_continue || from.head_stride < problem.key_dim) {
+    return OkStatus();
+  }
+  return EncodeLatentMap<1>(from.data, problem.key_dim, {problem.num_rows * problem.q_heads},
+                            {from.head_stride}, box, map);
 }
 
 }  // namespace quire::ops::attention::cuda

@@ -40,4 +40,8 @@ struct LatentMap {
 // Likewise, with up to `box` rows in a box.
 Status MakeMap(const Problem& problem, int32_t box, LatentMap& map);
 
+// Of queries for a latent cache, all heads of all rows one after the other: boxes of 64 elements of
+// `box` of them. There is none where rows do not continue those before them.
+Status MakeQueryMap(const Problem& problem, int32_t box, LatentMap& map);
+
 }  // namespace quire::ops::attention::cuda
