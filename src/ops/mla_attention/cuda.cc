@@ -43,12 +43,12 @@ Status RunFlashInfer(const OpContext& context, const attention::Problem& problem
 }  // namespace
 
 Implementations CudaImplementations() {
-  return Join(Implementations{{"flashinfer_mla", AcceptsFlashInfer,
-                               attention::cuda::RunProblem<Args, ProblemOf, RunFlashInfer>,
-                               "bf16; pages of bf16; 512 + 64 elements"},
-                              {"hopper_mla", AcceptsHopper,
+  return Join(Implementations{{"hopper_mla", AcceptsHopper,
                                attention::cuda::RunProblem<Args, ProblemOf, RunHopper>,
-                               "bf16; pages of bf16, of 8 tokens and more; 512 + 64 elements"}},
+                               "bf16; pages of bf16, of 8 tokens and more; 512 + 64 elements"},
+                              {"flashinfer_mla", AcceptsFlashInfer,
+                               attention::cuda::RunProblem<Args, ProblemOf, RunFlashInfer>,
+                               "bf16; pages of bf16; 512 + 64 elements"}},
               attention::cuda::ImplementationsFor<Args, ProblemOf>());
 }
 
