@@ -8,8 +8,7 @@
 
 namespace quire::ops::attention::cuda::hopper_mla {
 
-constexpr int kAhead = 2;
-// key tiles whose pages are known
+constexpr int kAhead = 2;      // key tiles whose pages are known
 constexpr int kWarpRows = 16;  // of a tile's rotated part, that a warp brings
 constexpr int kWarpParts = 2;  // of a tile's other parts; then all rows
 constexpr int kRowLanes = 16;  // that copy a row of two parts, 16 bytes each
