@@ -4,26 +4,35 @@
 #include <cuda.h>
 
 #include <cstdint>
+#include <span>
 
 #include "base/status.h"
 
 namespace quire {
 
-// cuTensorMapEncodeTiled, from the driver that runs, so that programs start without one. Errors:
-// unsupported.
-Result<decltype(&cuTensorMapEncodeTiled)> FindTensorMapEncode();
+// An axis of an array, and of the boxes that are brought of it.
+struct MapAxis {
+  int64_t size = 1;
+  int64_t stride_bytes = 0;  // between neighbours, a multiple of 16; unused of the first axis
+  int box = 1;               // how many of it are in a box, at most 256
+};
+
+// An array from `data` (aligned to 16 bytes) on, of two to five axes, that of neighbours first.
+// Boxes in shared memory have their rows of the first axis, of at most 128 bytes, one after the
+// other, pieces of 16 bytes swizzled over 128; what is beyond the array is zero. Errors: those of
+// the driver, unsupported if it is too old.
+Result<CUtensorMap> MapOf(const void* data, CUtensorMapDataType type,
+                          std::span<const MapAxis> axes);
 
 // Rows of bytes, one after the other.
 struct ByteRows {
-  const void* data = nullptr;  // aligned to 16 bytes
+  const void* data = nullptr;
   int64_t rows = 0;
   int64_t row_bytes = 0;  // a multiple of 16
-  int box_rows = 0;       // at most 256
-  int box_bytes = 0;      // of a row, at most 128
+  int box_rows = 0;
+  int box_bytes = 0;  // of a row
 };
 
-// Boxes in shared memory have their rows one after the other, pieces of 16 bytes swizzled over 128;
-// what is beyond the array is zero. Errors: those of the driver.
 Result<CUtensorMap> MapOfBytes(const ByteRows& rows);
 
 }  // namespace quire

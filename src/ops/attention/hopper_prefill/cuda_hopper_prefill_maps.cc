@@ -9,28 +9,23 @@ namespace quire::ops::attention::cuda {
 
 namespace {
 
-using Encode = decltype(&cuTensorMapEncodeTiled);
+constexpr int kBoxElements = 64;  // of 2 bytes, as all that is mapped here
 
-// How many of what a map covers, and elements between them, but for the elements of a row.
-struct Extents {
-  std::array<int64_t, 3> sizes;
-  std::array<int64_t, 3> strides;
-  int box_rows;
-};
-
-Extents PageExtents(const Problem& problem) {
+std::array<MapAxis, 4> PageAxes(const Problem& problem) {
   const PageStrides& strides = problem.key.strides;
-  return {{problem.page_size, problem.kv_heads, problem.num_pages},
-          {strides.token, strides.head, strides.page},
-          problem.page_size};
+  return {{{.size = problem.key_dim, .box = kBoxElements},
+           {problem.page_size, strides.token * 2, problem.page_size},
+           {problem.kv_heads, strides.head * 2},
+           {problem.num_pages, strides.page * 2}}};
 }
 
-Extents RunExtents(const Problem& problem) {
+std::array<MapAxis, 4> RunAxes(const Problem& problem) {
   const PageStrides& strides = problem.key.strides;
-  const int64_t row = strides.page / problem.page_size;
-  return {{problem.num_pages * problem.page_size, problem.kv_heads, 1},
-          {row, strides.head, row},
-          kRunRows};
+  const int64_t row_bytes = strides.page / problem.page_size * 2;
+  return {{{.size = problem.key_dim, .box = kBoxElements},
+           {problem.num_pages * problem.page_size, row_bytes, kRunRows},
+           {problem.kv_heads, strides.head * 2},
+           {1, row_bytes}}};
 }
 
 KvBoxes BoxesOf(const Problem& problem) {
@@ -45,29 +40,6 @@ KvBoxes BoxesOf(const Problem& problem) {
                                                                              : KvBoxes::kNone;
 }
 
-Status EncodeMap(Encode encode, const Problem& problem, const void* data, const Extents& extents,
-                 CUtensorMap& map) {
-  const auto count = [](int64_t n) { return static_cast<cuuint64_t>(n); };
-  const auto bytes = [](int64_t elements) { return static_cast<cuuint64_t>(elements) * 2; };
-  const auto& [sizes_of, strides_of, box_rows] = extents;
-  const std::array<cuuint64_t, 4> sizes = {count(problem.key_dim), count(sizes_of[0]),
-                                           count(sizes_of[1]), count(sizes_of[2])};
-  const std::array<cuuint64_t, 3> strides = {bytes(strides_of[0]), bytes(strides_of[1]),
-                                             bytes(strides_of[2])};
-  const std::array<cuuint32_t, 4> box = {64, static_cast<cuuint32_t>(box_rows), 1, 1};
-  const std::array<cuuint32_t, 4> steps = {1, 1, 1, 1};
-  const CUresult result =
-      encode(&map,
-             problem.kv_dtype == DType::kF16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
-                                             : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
-             4, const_cast<void*>(data), sizes.data(), strides.data(), box.data(), steps.data(),
-             CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  return result == CUDA_SUCCESS
-             ? OkStatus()
-             : InternalError("cuTensorMapEncodeTiled failed with error ", static_cast<int>(result));
-}
-
 }  // namespace
 
 Status MakeMaps(const Problem& problem, KvMaps& maps) {
@@ -75,56 +47,28 @@ Status MakeMaps(const Problem& problem, KvMaps& maps) {
   if (boxes == KvBoxes::kNone) {
     return OkStatus();
   }
-  QUIRE_ASSIGN_OR_RETURN(const Encode encode, FindTensorMapEncode());
-  const Extents extents = boxes == KvBoxes::kPages ? PageExtents(problem) : RunExtents(problem);
-  QUIRE_RETURN_IF_ERROR(EncodeMap(encode, problem, problem.key.data, extents, maps.key));
-  QUIRE_RETURN_IF_ERROR(EncodeMap(encode, problem, problem.value.data, extents, maps.value));
+  const auto axes = boxes == KvBoxes::kPages ? PageAxes(problem) : RunAxes(problem);
+  const CUtensorMapDataType type = problem.kv_dtype == DType::kF16
+                                       ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
+                                       : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+  QUIRE_ASSIGN_OR_RETURN(maps.key, MapOf(problem.key.data, type, axes));
+  QUIRE_ASSIGN_OR_RETURN(maps.value, MapOf(problem.value.data, type, axes));
   maps.boxes = boxes;
   return OkStatus();
 }
-
-namespace {
-
-// Boxes of 64 elements of `box` rows; counts of rows and pages, and elements between them.
-template <size_t kSizes>
-Status EncodeLatentMap(const void* data, int64_t elements,
-                       const std::array<int64_t, kSizes>& counts,
-                       const std::array<int64_t, kSizes>& strides, int32_t box, LatentMap& map) {
-  QUIRE_ASSIGN_OR_RETURN(const Encode encode, FindTensorMapEncode());
-  std::array<cuuint64_t, kSizes + 1> sizes = {static_cast<cuuint64_t>(elements)};
-  std::array<cuuint64_t, kSizes> bytes;
-  std::array<cuuint32_t, kSizes + 1> sides;
-  std::array<cuuint32_t, kSizes + 1> steps;
-  sides.fill(1);
-  steps.fill(1);
-  for (size_t i = 0; i < kSizes; ++i) {
-    sizes[i + 1] = static_cast<cuuint64_t>(counts[i]);
-    bytes[i] = static_cast<cuuint64_t>(strides[i] * 2);
-  }
-  sides[0] = 64;
-  sides[1] = static_cast<cuuint32_t>(box);
-  const CUresult result =
-      encode(&map.map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, kSizes + 1, const_cast<void*>(data),
-             sizes.data(), bytes.data(), sides.data(), steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
-             CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-             CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (result != CUDA_SUCCESS) {
-    return InternalError("cuTensorMapEncodeTiled failed with error ", static_cast<int>(result));
-  }
-  map.exists = true;
-  return OkStatus();
-}
-
-}  // namespace
 
 Status MakeMap(const Problem& problem, int32_t box, LatentMap& map) {
   if (problem.page_size < kMinMappedPage) {
     return OkStatus();
   }
-  const PageStrides& from = problem.key.strides;
-  return EncodeLatentMap<2>(problem.key.data, problem.key_dim,
-                            {problem.page_size, problem.num_pages}, {from.token, from.page},
-                            std::min(problem.page_size, box), map);
+  const PageStrides& strides = problem.key.strides;
+  const std::array<MapAxis, 3> axes = {
+      {{.size = problem.key_dim, .box = kBoxElements},
+       {problem.page_size, strides.token * 2, std::min(problem.page_size, box)},
+       {problem.num_pages, strides.page * 2}}};
+  QUIRE_ASSIGN_OR_RETURN(map.map, MapOf(problem.key.data, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, axes));
+  map.exists = true;
+  return OkStatus();
 }
 
 Status MakeQueryMap(const Problem& problem, int32_t box, LatentMap& map) {
@@ -134,8 +78,12 @@ Status MakeQueryMap(const Problem& problem, int32_t box, LatentMap& map) {
   if (!rows_continue || from.head_stride < problem.key_dim) {
     return OkStatus();
   }
-  return EncodeLatentMap<1>(from.data, problem.key_dim, {problem.num_rows * problem.q_heads},
-                            {from.head_stride}, box, map);
+  const std::array<MapAxis, 2> axes = {
+      {{.size = problem.key_dim, .box = kBoxElements},
+       {problem.num_rows * problem.q_heads, from.head_stride * 2, box}}};
+  QUIRE_ASSIGN_OR_RETURN(map.map, MapOf(from.data, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, axes));
+  map.exists = true;
+  return OkStatus();
 }
 
 }  // namespace quire::ops::attention::cuda
