@@ -47,13 +47,9 @@ std::string_view WhyNotHopperPrefill(const Problem& problem) {
 
 Status RunHopperPrefill(const Problem& problem, const HopperPrefillSchedule& schedule,
                         cudaStream_t stream) {
-  const bool half = problem.kv_dtype == DType::kF16;
-  if (problem.key_dim == 64) {
-    return half ? RunHopperPrefillF16D64(problem, schedule, stream)
-                : RunHopperPrefillD64(problem, schedule, stream);
-  }
-  return half ? RunHopperPrefillF16(problem, schedule, stream)
-              : hopper_prefill::Run<__nv_bfloat16, 128>(problem, schedule, stream);
+  return hopper_prefill::RunWithTypes(problem, [&]<typename T, int kDim>() {
+    return hopper_prefill::Run<T, kDim>(problem, schedule, stream);
+  });
 }
 
 }  // namespace quire::ops::attention::cuda

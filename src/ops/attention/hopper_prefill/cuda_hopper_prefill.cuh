@@ -8,9 +8,9 @@
 
 #include <cutlass/arch/reg_reconfig.h>
 
+#include "ops/attention/hopper_prefill/cuda_hopper_prefill_launch.cuh"
 #include "ops/attention/hopper_prefill/cuda_hopper_prefill_load.cuh"
 #include "ops/attention/hopper_prefill/cuda_hopper_prefill_multiply.cuh"
-#include "platform/cuda/cuda_error.h"
 
 namespace quire::ops::attention::cuda {
 
@@ -56,24 +56,15 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 template <typename T, int kDim>
 Status Run(const Problem& problem, const HopperPrefillSchedule& schedule, cudaStream_t stream) {
-  const auto kernel = Kernel<T, kDim>;
-  QUIRE_RETURN_IF_ERROR(CudaStatus(
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes<kDim>),
-      "hopper_prefill"));
-  KvMaps maps;
-  QUIRE_RETURN_IF_ERROR(MakeMaps(problem, maps));
-  kernel<<<static_cast<unsigned>(schedule.blocks), kThreads, kSharedBytes<kDim>, stream>>>(
-      problem, schedule, maps);
-  return LaunchStatus("hopper_prefill");
+  return Launch(Kernel<T, kDim>, kSharedBytes<kDim>, "hopper_prefill", problem, schedule, stream);
 }
 
-}  // namespace hopper_prefill
+// In the other files of this kernel.
+extern template Status Run<__nv_bfloat16, 64>(const Problem&, const HopperPrefillSchedule&,
+                                              cudaStream_t);
+extern template Status Run<__half, 128>(const Problem&, const HopperPrefillSchedule&, cudaStream_t);
+extern template Status Run<__half, 64>(const Problem&, const HopperPrefillSchedule&, cudaStream_t);
 
-Status RunHopperPrefillD64(const Problem& problem, const HopperPrefillSchedule& schedule,
-                           cudaStream_t stream);
-Status RunHopperPrefillF16(const Problem& problem, const HopperPrefillSchedule& schedule,
-                           cudaStream_t stream);
-Status RunHopperPrefillF16D64(const Problem& problem, const HopperPrefillSchedule& schedule,
-                              cudaStream_t stream);
+}  // namespace hopper_prefill
 
 }  // namespace quire::ops::attention::cuda

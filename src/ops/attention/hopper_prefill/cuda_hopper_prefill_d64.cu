@@ -3,9 +3,7 @@
 
 namespace quire::ops::attention::cuda {
 
-Status RunHopperPrefillD64(const Problem& problem, const HopperPrefillSchedule& schedule,
-                           cudaStream_t stream) {
-  return hopper_prefill::Run<__nv_bfloat16, 64>(problem, schedule, stream);
-}
+template Status hopper_prefill::Run<__nv_bfloat16, 64>(const Problem&, const HopperPrefillSchedule&,
+                                                       cudaStream_t);
 
 }  // namespace quire::ops::attention::cuda

@@ -3,9 +3,7 @@
 
 namespace quire::ops::attention::cuda {
 
-Status RunHopperPrefillF16(const Problem& problem, const HopperPrefillSchedule& schedule,
-                           cudaStream_t stream) {
-  return hopper_prefill::Run<__half, 128>(problem, schedule, stream);
-}
+template Status hopper_prefill::Run<__half, 128>(const Problem&, const HopperPrefillSchedule&,
+                                                 cudaStream_t);
 
 }  // namespace quire::ops::attention::cuda

@@ -30,6 +30,17 @@ __device__ __forceinline__ void PassTurn(int group) {
   cutlass::arch::NamedBarrier::arrive(kGroups * 128, 2 - group);
 }
 
+// The factor of the outputs of row `row` of the turn, whose keys are all in; its log-sum-exp is
+// stored.
+__device__ __forceinline__ float FinishRow(const Problem& problem, const Turn& turn, int row,
+                                           int lane, float max, float sum) {
+  const Finished finished = Finish(max, sum, problem.sinks, turn.head);
+  if (problem.lse != nullptr && lane % 4 == 0 && row < turn.rows) {
+    problem.lse[(int64_t{turn.first_row} + row) * problem.q_heads + turn.head] = finished.lse;
+  }
+  return finished.scale;
+}
+
 // Writes 16 rows of the warp from row `first` of the turn's on, each times its factor, through
 // shared memory where segment_at(row, i) is the address of 16-byte segment i of a row.
 template <typename T, int kDim, typename SegmentAt>
@@ -92,6 +103,7 @@ class Multiplier {
   }
 
  private:
+  using Scores = typename Products<T, kDim>::Scores;
   static constexpr uint32_t kTile = kTileBytes<kDim> / 16;  // in a descriptor
 
   __device__ __forceinline__ void MultiplyAll(int turns) {
@@ -121,10 +133,6 @@ class Multiplier {
     TakeLastOut(last, i);
   }
 
-  __device__ static uint64_t Descriptor(uint8_t* tile) {
-    return fi::make_smem_desc<fi::SwizzleMode::k128B, kPartBytes, 8 * 128>(tile);
-  }
-
   __device__ __forceinline__ void TakeTurn(int i) {
     WaitForTile(b_.query_full, static_cast<uint32_t>(i));
     turn_ = shared_.turns[i % kStages];
@@ -136,7 +144,7 @@ class Multiplier {
   __device__ __forceinline__ void TakeFirstScores() {
     WaitForTile(b_.key_full, 0);
     fi::warpgroup_fence_frag<64>(scores_);
-    AskForScores<T, kDim>(query_, key_, scores_);
+    AskForScores<Scores, kDim>(query_, key_, scores_);
     fi::warpgroup_wait<0>();
     TakeScores(0, 0);
   }
@@ -148,7 +156,8 @@ class Multiplier {
     AwaitTurn(group_);
     fi::warpgroup_fence_frag<64>(scores_);
     fi::warpgroup_fence_frag<kDim / 2>(out_);
-    AskForScores<T, kDim>(query_ + i % kStages * kTile, key_ + next % kStages * kTile, scores_);
+    AskForScores<Scores, kDim>(query_ + i % kStages * kTile, key_ + next % kStages * kTile,
+                               scores_);
     WaitForTile(b_.value_full, count_);
     AskForOut<T, kDim>(weights_, value_ + count_ % kStages * kTile, out_, out_scale_);
     PassTurn(group_);
@@ -210,14 +219,8 @@ class Multiplier {
   __device__ __forceinline__ void FinishRows() {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      const Finished finished =
-          Finish(rows_.max[r], SumOfFour(rows_.sum[r]), problem_.sinks, turn_.head);
-      factor_[r] = finished.scale;
-      const int row = group_ * 64 + warp_ * 16 + lane_ / 4 + 8 * r;
-      if (problem_.lse != nullptr && lane_ % 4 == 0 && row < turn_.rows) {
-        problem_.lse[(int64_t{turn_.first_row} + row) * problem_.q_heads + turn_.head] =
-            finished.lse;
-      }
+      factor_[r] = FinishRow(problem_, turn_, group_ * 64 + warp_ * 16 + lane_ / 4 + 8 * r, lane_,
+                             rows_.max[r], SumOfFour(rows_.sum[r]));
     }
   }
 

@@ -55,27 +55,32 @@ __device__ __forceinline__ void FromRegisters(const uint32_t* a, uint64_t b,
   Product::fma(a[0], a[1], a[2], a[3], b, d[kI]..., scale);
 }
 
-// Asks for scores [64, 128] = queries [64, kDim] keys [128, kDim]^T.
-template <typename T, int kDim>
-__device__ __forceinline__ void AskForScores(uint64_t query, uint64_t key, float (&scores)[64]) {
+// Of rows of a tile, for the products.
+__device__ __forceinline__ uint64_t Descriptor(uint8_t* rows) {
+  return fi::make_smem_desc<fi::SwizzleMode::k128B, kPartBytes, 8 * 128>(rows);
+}
+
+// Asks for scores [64, 2 * kCount] = queries [64, kDim] keys [2 * kCount, kDim]^T.
+template <typename Product, int kDim, int kCount>
+__device__ __forceinline__ void AskForScores(uint64_t query, uint64_t key,
+                                             float (&scores)[kCount]) {
   fi::warpgroup_arrive();
 #pragma unroll
   for (int i = 0; i < kDim / 16; ++i) {
     const int step = i / 4 * (kPartBytes / 16) + i % 4 * 2;
-    FromShared<typename Products<T, kDim>::Scores>(query + step, key + step, scores,
-                                                   i == 0 ? ScaleOut::Zero : ScaleOut::One,
-                                                   std::make_index_sequence<64>());
+    FromShared<Product>(query + step, key + step, scores, i == 0 ? ScaleOut::Zero : ScaleOut::One,
+                        std::make_index_sequence<kCount>());
   }
   fi::warpgroup_commit_batch();
 }
 
-// Asks for out [64, kDim] = weights [64, 128] values [128, kDim] + out * scale.
-template <typename T, int kDim>
-__device__ __forceinline__ void AskForOut(const uint32_t (&weights)[32], uint64_t value,
+// Asks for out [64, kDim] = weights [64, 4 * kCount] values [4 * kCount, kDim] + out * scale.
+template <typename T, int kDim, int kCount>
+__device__ __forceinline__ void AskForOut(const uint32_t (&weights)[kCount], uint64_t value,
                                           float (&out)[kDim / 2], ScaleOut scale) {
   fi::warpgroup_arrive();
 #pragma unroll
-  for (int i = 0; i < kKeys / 16; ++i) {
+  for (int i = 0; i < kCount / 4; ++i) {
     FromRegisters<typename Products<T, kDim>::Out>(weights + 4 * i, value + i * (16 * 128 / 16),
                                                    out, i == 0 ? scale : ScaleOut::One,
                                                    std::make_index_sequence<kDim / 2>());
@@ -102,10 +107,11 @@ __device__ __forceinline__ void Mask(int end, float (&scores)[kCount]) {
 }
 
 // The greatest of this thread's scores of its row r, whose unit is log 2 / scale.
-__device__ __forceinline__ float MaxOfRow(int r, const float (&scores)[64]) {
+template <int kCount>
+__device__ __forceinline__ float MaxOfRow(int r, const float (&scores)[kCount]) {
   float max = scores[2 * r];
 #pragma unroll
-  for (int i = 2 * r; i < 64; i += 4) {
+  for (int i = 2 * r; i < kCount; i += 4) {
     max = fmaxf(max, fmaxf(scores[i], scores[i + 1]));
   }
   return max;

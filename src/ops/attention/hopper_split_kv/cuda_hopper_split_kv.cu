@@ -11,13 +11,9 @@ std::string_view WhyNotHopperSplitKv(const Problem& problem) {
 
 Status RunHopperSplitKv(const Problem& problem, const HopperPrefillSchedule& schedule,
                         cudaStream_t stream) {
-  const bool half = problem.kv_dtype == DType::kF16;
-  if (problem.key_dim == 64) {
-    return half ? RunHopperSplitKvF16D64(problem, schedule, stream)
-                : RunHopperSplitKvD64(problem, schedule, stream);
-  }
-  return half ? RunHopperSplitKvF16(problem, schedule, stream)
-              : hopper_split_kv::Run<__nv_bfloat16, 128>(problem, schedule, stream);
+  return hopper_prefill::RunWithTypes(problem, [&]<typename T, int kDim>() {
+    return hopper_split_kv::Run<T, kDim>(problem, schedule, stream);
+  });
 }
 
 }  // namespace quire::ops::attention::cuda

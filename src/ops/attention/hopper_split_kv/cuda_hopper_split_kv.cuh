@@ -49,24 +49,15 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 template <typename T, int kDim>
 Status Run(const Problem& problem, const HopperPrefillSchedule& schedule, cudaStream_t stream) {
-  const auto kernel = Kernel<T, kDim>;
-  QUIRE_RETURN_IF_ERROR(CudaStatus(
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes<kDim>),
-      "hopper_split_kv"));
-  KvMaps maps;
-  QUIRE_RETURN_IF_ERROR(MakeMaps(problem, maps));
-  kernel<<<static_cast<unsigned>(schedule.blocks), kThreads, kSharedBytes<kDim>, stream>>>(
-      problem, schedule, maps);
-  return LaunchStatus("hopper_split_kv");
+  return Launch(Kernel<T, kDim>, kSharedBytes<kDim>, "hopper_split_kv", problem, schedule, stream);
 }
 
-}  // namespace hopper_split_kv
+// In the other files of this kernel.
+extern template Status Run<__nv_bfloat16, 64>(const Problem&, const HopperPrefillSchedule&,
+                                              cudaStream_t);
+extern template Status Run<__half, 128>(const Problem&, const HopperPrefillSchedule&, cudaStream_t);
+extern template Status Run<__half, 64>(const Problem&, const HopperPrefillSchedule&, cudaStream_t);
 
-Status RunHopperSplitKvD64(const Problem& problem, const HopperPrefillSchedule& schedule,
-                           cudaStream_t stream);
-Status RunHopperSplitKvF16(const Problem& problem, const HopperPrefillSchedule& schedule,
-                           cudaStream_t stream);
-Status RunHopperSplitKvF16D64(const Problem& problem, const HopperPrefillSchedule& schedule,
-                              cudaStream_t stream);
+}  // namespace hopper_split_kv
 
 }  // namespace quire::ops::attention::cuda

@@ -3,9 +3,7 @@
 
 namespace quire::ops::attention::cuda {
 
-Status RunHopperSplitKvF16(const Problem& problem, const HopperPrefillSchedule& schedule,
-                           cudaStream_t stream) {
-  return hopper_split_kv::Run<__half, 128>(problem, schedule, stream);
-}
+template Status hopper_split_kv::Run<__half, 128>(const Problem&, const HopperPrefillSchedule&,
+                                                  cudaStream_t);
 
 }  // namespace quire::ops::attention::cuda

@@ -59,10 +59,6 @@ class Multiplier {
   static constexpr uint32_t kTile = kTileBytes<kDim> / 16;  // in a descriptor
   static constexpr int kSpanParts = kSpan * kParts;
 
-  __device__ static uint64_t Descriptor(uint8_t* tile) {
-    return fi::make_smem_desc<fi::SwizzleMode::k128B, kPartBytes, 8 * 128>(tile);
-  }
-
   __device__ __forceinline__ void MultiplyTurn(uint32_t i) {
     Barrier::wait(b_.query_full, i % 2);
     turn_ = shared_.turns[0];
@@ -117,29 +113,14 @@ class Multiplier {
   __device__ __forceinline__ void AskForScores(int p) {
     const uint64_t key =
         key_ + TileOf(p) % kStages * kTile + p % kTileParts * (kPartKeys * 128 / 16);
-    fi::warpgroup_arrive();
-#pragma unroll
-    for (int i = 0; i < kDim / 16; ++i) {
-      const int step = i / 4 * (kPartBytes / 16) + i % 4 * 2;
-      FromShared<typename PartScores<T>::Product>(query_ + step, key + step, scores_,
-                                                  i == 0 ? ScaleOut::Zero : ScaleOut::One,
-                                                  std::make_index_sequence<kPartKeys / 2>());
-    }
-    fi::warpgroup_commit_batch();
+    hopper_prefill::AskForScores<typename PartScores<T>::Product, kDim>(query_, key, scores_);
   }
 
   // Of the weights at hand.
   __device__ __forceinline__ void AskForSums(int p) {
     const uint64_t value =
         value_ + TileOf(p) % kStages * kTile + p % kTileParts * (kPartKeys * 128 / 16);
-    fi::warpgroup_arrive();
-#pragma unroll
-    for (int i = 0; i < kPartKeys / 16; ++i) {
-      FromRegisters<typename Products<T, kDim>::Out>(
-          weights_ + 4 * i, value + i * (16 * 128 / 16), part_.sums,
-          i == 0 ? ScaleOut::Zero : ScaleOut::One, std::make_index_sequence<kDim / 2>());
-    }
-    fi::warpgroup_commit_batch();
+    AskForOut<T, kDim>(weights_, value, part_.sums, ScaleOut::Zero);
   }
 
   __device__ __forceinline__ void TakeFirstScores() {
@@ -214,12 +195,7 @@ class Multiplier {
   __device__ __forceinline__ void Weigh() {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      float max = scores_[2 * r];
-#pragma unroll
-      for (int i = 2 * r; i < kPartKeys / 2; i += 4) {
-        max = fmaxf(max, fmaxf(scores_[i], scores_[i + 1]));
-      }
-      next_.max[r] = __fmul_rn(MaxOfFour(max), factor_);
+      next_.max[r] = __fmul_rn(MaxOfFour(MaxOfRow(r, scores_)), factor_);
       const float base = BaseOf(next_.max[r]);
       float sum = 0.0f;
 #pragma unroll
@@ -280,14 +256,8 @@ class Multiplier {
     float factor[2];
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      const Finished finished =
-          Finish(chunk_.scalars.max[r], chunk_.scalars.sum[r], problem_.sinks, turn_.head);
-      factor[r] = finished.scale;
-      const int row = group_ * 64 + warp_ * 16 + lane_ / 4 + 8 * r;
-      if (problem_.lse != nullptr && lane_ % 4 == 0 && row < turn_.rows) {
-        problem_.lse[(int64_t{turn_.first_row} + row) * problem_.q_heads + turn_.head] =
-            finished.lse;
-      }
+      factor[r] = FinishRow(problem_, turn_, group_ * 64 + warp_ * 16 + lane_ / 4 + 8 * r, lane_,
+                            chunk_.scalars.max[r], chunk_.scalars.sum[r]);
     }
     __syncwarp();  // spans are read, and their memory takes the outputs
     StoreRows<T, kDim>(problem_, turn_, group_ * 64 + warp_ * 16, chunk_.sums, factor,
