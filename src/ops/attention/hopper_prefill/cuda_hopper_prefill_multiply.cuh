@@ -146,7 +146,7 @@ class Multiplier {
     fi::warpgroup_fence_frag<64>(scores_);
     AskForScores<Scores, kDim>(query_, key_, scores_);
     fi::warpgroup_wait<0>();
-    TakeScores(0, 0);
+    TakeScores(0, 0, [] {});
   }
 
   // Asks for the scores of key tile j of turn i, and for the outputs of the weights at hand.
@@ -162,17 +162,27 @@ class Multiplier {
     AskForOut<T, kDim>(weights_, value_ + count_ % kStages * kTile, out_, out_scale_);
     PassTurn(group_);
     fi::warpgroup_wait<1>();
-    TakeScores(next, j);
+    TakeScores(next, j, [this] { ReleaseValues(); });
   }
 
-  __device__ __forceinline__ void TakeScores(uint32_t count, int j) {
+  // Once the product with them is there, mostly long before all weights: so the next ones are on
+  // their way early. That these are there is known, but the loop that asks keeps the compiler from
+  // moving the wait for the product to before the exponentials.
+  __device__ __forceinline__ void ReleaseValues() {
+    WaitForTile(b_.value_full, count_);
+    fi::warpgroup_wait<0>();
+    Release(b_.value_empty + count_ % kStages);
+  }
+
+  template <typename HalfWay>
+  __device__ __forceinline__ void TakeScores(uint32_t count, int j, const HalfWay& half_way) {
     fi::warpgroup_fence_frag<64>(scores_);
     Release(b_.key_empty + count % kStages);
     const int end = turn_.position + group_ * 64 + 1 - j * kKeys;  // of the group's first row
     if (end < kKeys) {
       Mask(end + warp_ * 16 + lane_ / 4, scores_);
     }
-    Weigh(scale_, scores_, rows_, kept_);
+    Weigh(scale_, scores_, rows_, kept_, half_way);
   }
 
   // The weights at hand, as factors; what they join is brought to the same base.
@@ -194,9 +204,6 @@ class Multiplier {
   __device__ __forceinline__ void TakeOut(bool is_start, const Turn& last, int i) {
     fi::warpgroup_wait<0>();
     fi::warpgroup_fence_frag<kDim / 2>(out_);
-    if (count_ > 0) {
-      Release(b_.value_empty + (count_ - 1) % kStages);
-    }
     out_scale_ = is_start ? ScaleOut::Zero : ScaleOut::One;
     if (is_start && count_ > 0) {
       const int stage = (i - 1) % kStages;

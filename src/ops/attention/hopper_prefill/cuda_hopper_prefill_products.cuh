@@ -118,9 +118,11 @@ __device__ __forceinline__ float MaxOfRow(int r, const float (&scores)[kCount]) 
 }
 
 // Scores become weights; `kept` is the factor of what was there. Both maxima come first, so that
-// the exponentials of one row do not wait for the exchange of the other's.
+// the exponentials of one row do not wait for the exchange of the other's. half_way() is called
+// between those of the two rows.
+template <typename HalfWay>
 __device__ __forceinline__ void Weigh(float scale, float (&scores)[64], Rows& rows,
-                                      float (&kept)[2]) {
+                                      float (&kept)[2], const HalfWay& half_way) {
   const float max_of_thread[2] = {MaxOfRow(0, scores), MaxOfRow(1, scores)};
   float base[2];
 #pragma unroll
@@ -142,6 +144,10 @@ __device__ __forceinline__ void Weigh(float scale, float (&scores)[64], Rows& ro
       }
     }
     rows.sum[r] = fmaf(rows.sum[r], kept[r], sum);
+    if (r == 0) {
+      fi::warpgroup_fence_frag<64>(scores);
+      half_way();
+    }
   }
 }
 
