@@ -177,12 +177,15 @@ class Multiplier {
   template <typename HalfWay>
   __device__ __forceinline__ void TakeScores(uint32_t count, int j, const HalfWay& half_way) {
     fi::warpgroup_fence_frag<64>(scores_);
-    Release(b_.key_empty + count % kStages);
     const int end = turn_.position + group_ * 64 + 1 - j * kKeys;  // of the group's first row
     if (end < kKeys) {
       Mask(end + warp_ * 16 + lane_ / 4, scores_);
     }
-    Weigh(scale_, scores_, rows_, kept_, half_way);
+    float base[2];
+    TakeMaxima(scale_, scores_, rows_, base, kept_);
+    // Only now: the copies that this allows would hold up the exchange of maxima.
+    Release(b_.key_empty + count % kStages);
+    Weigh(scale_, base, kept_, scores_, rows_, half_way);
   }
 
   // The weights at hand, as factors; what they join is brought to the same base.

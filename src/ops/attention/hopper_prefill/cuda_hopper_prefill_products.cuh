@@ -117,14 +117,12 @@ __device__ __forceinline__ float MaxOfRow(int r, const float (&scores)[kCount]) 
   return max;
 }
 
-// Scores become weights; `kept` is the factor of what was there. Both maxima come first, so that
-// the exponentials of one row do not wait for the exchange of the other's. half_way() is called
-// between those of the two rows.
-template <typename HalfWay>
-__device__ __forceinline__ void Weigh(float scale, float (&scores)[64], Rows& rows,
-                                      float (&kept)[2], const HalfWay& half_way) {
+// The maxima of the thread's rows take in the scores; `base` is what weights are relative to and
+// `kept` the factor of what was there. Both rows come before all exponentials, so that those of one
+// do not wait for the exchange of the other's.
+__device__ __forceinline__ void TakeMaxima(float scale, const float (&scores)[64], Rows& rows,
+                                           float (&base)[2], float (&kept)[2]) {
   const float max_of_thread[2] = {MaxOfRow(0, scores), MaxOfRow(1, scores)};
-  float base[2];
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     const float max = fmaxf(rows.max[r], MaxOfFour(max_of_thread[r]) * scale);
@@ -132,6 +130,12 @@ __device__ __forceinline__ void Weigh(float scale, float (&scores)[64], Rows& ro
     kept[r] = Exp2(rows.max[r] - base[r]);
     rows.max[r] = max;
   }
+}
+
+// Scores become weights. half_way() is called between those of the two rows.
+template <typename HalfWay>
+__device__ __forceinline__ void Weigh(float scale, const float (&base)[2], const float (&kept)[2],
+                                      float (&scores)[64], Rows& rows, const HalfWay& half_way) {
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     float sum = 0.0f;
