@@ -103,6 +103,8 @@ class Multiplier {
   }
 
  private:
+  // Of the next weights, which are made while the product with values is under way.
+  static constexpr int kPairsBeforeRelease = kDim == 64 ? 8 : 16;
   using Scores = typename Products<T, kDim>::Scores;
   static constexpr uint32_t kTile = kTileBytes<kDim> / 16;  // in a descriptor
 
@@ -174,8 +176,8 @@ class Multiplier {
     Release(b_.value_empty + count_ % kStages);
   }
 
-  template <typename HalfWay>
-  __device__ __forceinline__ void TakeScores(uint32_t count, int j, const HalfWay& half_way) {
+  template <typename Between>
+  __device__ __forceinline__ void TakeScores(uint32_t count, int j, const Between& between) {
     fi::warpgroup_fence_frag<64>(scores_);
     const int end = turn_.position + group_ * 64 + 1 - j * kKeys;  // of the group's first row
     if (end < kKeys) {
@@ -185,7 +187,7 @@ class Multiplier {
     TakeMaxima(scale_, scores_, rows_, base, kept_);
     // Only now: the copies that this allows would hold up the exchange of maxima.
     Release(b_.key_empty + count % kStages);
-    Weigh(scale_, base, kept_, scores_, rows_, half_way);
+    Weigh<kPairsBeforeRelease>(scale_, base, kept_, scores_, rows_, between);
   }
 
   // The weights at hand, as factors; what they join is brought to the same base.

@@ -132,10 +132,10 @@ __device__ __forceinline__ void TakeMaxima(float scale, const float (&scores)[64
   }
 }
 
-// Scores become weights. half_way() is called between those of the two rows.
-template <typename HalfWay>
+// Scores become weights. between() is called after kPairs of the 32 pairs of neighbours.
+template <int kPairs, typename Between>
 __device__ __forceinline__ void Weigh(float scale, const float (&base)[2], const float (&kept)[2],
-                                      float (&scores)[64], Rows& rows, const HalfWay& half_way) {
+                                      float (&scores)[64], Rows& rows, const Between& between) {
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     float sum = 0.0f;
@@ -146,12 +146,12 @@ __device__ __forceinline__ void Weigh(float scale, const float (&base)[2], const
         scores[k] = Exp2(fmaf(scores[k], scale, -base[r]));
         sum += scores[k];
       }
+      if (r * 16 + i / 4 + 1 == kPairs) {
+        fi::warpgroup_fence_frag<64>(scores);
+        between();
+      }
     }
     rows.sum[r] = fmaf(rows.sum[r], kept[r], sum);
-    if (r == 0) {
-      fi::warpgroup_fence_frag<64>(scores);
-      half_way();
-    }
   }
 }
 
