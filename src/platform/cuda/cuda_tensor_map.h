@@ -17,6 +17,10 @@ struct MapAxis {
   int box = 1;               // how many of it are in a box, at most 256
 };
 
+// Rows after which the pattern of swizzled boxes repeats: boxes that are to lie one after another
+// in shared memory have whole multiples of them.
+inline constexpr int kSwizzledRows = 8;
+
 // An array from `data` (aligned to 16 bytes) on, of two to five axes, that of neighbours first.
 // Boxes in shared memory have their rows of the first axis, of at most 128 bytes, one after the
 // other, pieces of 16 bytes swizzled over 128; what is beyond the array is zero. Errors: those of

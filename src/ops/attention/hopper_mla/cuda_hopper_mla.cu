@@ -10,6 +10,7 @@
 #include "ops/attention/hopper_mla/cuda_hopper_mla_merge.cuh"
 #include "ops/attention/hopper_mla/cuda_hopper_mla_multiply.cuh"
 #include "platform/cuda/cuda_error.h"
+#include "platform/cuda/cuda_tensor_map.h"
 
 namespace quire::ops::attention::cuda {
 
@@ -159,7 +160,7 @@ std::string_view WhyNotHopperMla(const Problem& problem) {
   if (problem.value_dim != hopper_mla::kLatentDim || problem.key_dim != hopper_mla::kDim) {
     return "rows are not of 512 + 64 elements";
   }
-  if (problem.page_size < kMinMappedPage) {
+  if (problem.page_size < kSwizzledRows) {
     return "pages of less than 8 tokens, whose rows would be gathered one by one";
   }
   if (problem.scale <= 0.0f) {
@@ -195,7 +196,7 @@ Status RunHopperMla(const Problem& problem, int multiprocessors, void* scratch,
   const int blocks = pairs ? 2 : 1;
   hopper_mla::Args args = {
       problem, hopper_mla::LayOut(multiprocessors, scratch), {}, {}, multiprocessors / blocks};
-  QUIRE_RETURN_IF_ERROR(MakeMap(problem, kMlaTileKeys / blocks, args.map));
+  QUIRE_RETURN_IF_ERROR(MakeLatentMap(problem, kMlaTileKeys / blocks, args.map));
   QUIRE_RETURN_IF_ERROR(MakeQueryMap(problem, kMlaTileRows, args.query_map));
   QUIRE_RETURN_IF_ERROR(
       CudaStatus(pairs ? hopper_mla::Launch<2>(args, stream) : hopper_mla::Launch<1>(args, stream),

@@ -9,8 +9,8 @@
 #include "ops/attention/cuda_online_softmax.cuh"
 #include "ops/attention/cuda_tensor_core.cuh"
 #include "ops/attention/hopper_mla/cuda_hopper_mla.h"
+#include "ops/attention/hopper_mla/cuda_hopper_mla_maps.h"
 #include "ops/attention/hopper_mla/hopper_mla_plan.h"
-#include "ops/attention/hopper_prefill/cuda_hopper_prefill_maps.h"
 
 namespace quire::ops::attention::cuda::hopper_mla {
 

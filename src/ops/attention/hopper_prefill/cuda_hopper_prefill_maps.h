@@ -28,20 +28,4 @@ struct KvMaps {
 // Sets `maps`, which are as made. Errors: those of the driver.
 Status MakeMaps(const Problem& problem, KvMaps& maps);
 
-// The smallest pages that a map serves: rows after which the pattern of swizzled rows repeats.
-inline constexpr int32_t kMinMappedPage = 8;
-
-// Boxes of rows of a page of a latent cache, otherwise alike.
-struct LatentMap {
-  CUtensorMap map = {};
-  bool exists = false;
-};
-
-// Likewise, with up to `box` rows in a box.
-Status MakeMap(const Problem& problem, int32_t box, LatentMap& map);
-
-// Of queries for a latent cache, all heads of all rows one after the other: boxes of 64 elements of
-// `box` of them. There is none where rows do not continue those before them.
-Status MakeQueryMap(const Problem& problem, int32_t box, LatentMap& map);
-
 }  // namespace quire::ops::attention::cuda
