@@ -16,14 +16,16 @@ namespace quire::ops::attention::cuda {
 
 namespace hopper_prefill {
 
-// Of each warp one thread arrives.
+// Of each warp one thread arrives, of queries the one that asks the copy engine.
 __device__ inline void InitBarriers(Barriers& barriers) {
   for (int i = 0; i < kStages; ++i) {
-    Barrier::init(barriers.query_full + i, kLoadWarps);
+    Barrier::init(barriers.query_full + i, 1);
     Barrier::init(barriers.key_full + i, kLoadWarps);
-    Barrier::init(barriers.value_full + i, kLoadWarps);
     Barrier::init(barriers.query_empty + i, kGroups * 4);
     Barrier::init(barriers.key_empty + i, kGroups * 4);
+  }
+  for (int i = 0; i < kMaxValueStages; ++i) {
+    Barrier::init(barriers.value_full + i, kLoadWarps);
     Barrier::init(barriers.value_empty + i, kGroups * 4);
   }
   cutlass::arch::fence_barrier_init();
@@ -35,19 +37,19 @@ __global__ void __launch_bounds__(kThreads, 1)
            const __grid_constant__ HopperPrefillSchedule schedule,
            const __grid_constant__ KvMaps maps) {
   extern __shared__ uint8_t memory[];
-  constexpr int kBytes = kStages * kTileBytes<kDim>;
   const auto base = reinterpret_cast<uintptr_t>(memory);
-  uint8_t* const tiles = memory + (kAlignment - base % kAlignment) % kAlignment;
-  const Shared shared = {tiles, tiles + kBytes, tiles + 2 * kBytes,
-                         reinterpret_cast<Barriers*>(tiles + 3 * kBytes),
-                         reinterpret_cast<Turn*>(tiles + 3 * kBytes + sizeof(Barriers))};
+  uint8_t* const query = memory + (kAlignment - base % kAlignment) % kAlignment;
+  uint8_t* const key = query + kStages * kTileBytes<kDim>;
+  uint8_t* const value = key + kStages * kTileBytes<kDim>;
+  auto* const barriers = reinterpret_cast<Barriers*>(value + kValueStages<kDim> * kTileBytes<kDim>);
+  const Shared shared = {query, key, value, barriers, reinterpret_cast<Turn*>(barriers + 1)};
   if (threadIdx.x == 0) {
-    InitBarriers(*shared.barriers);
+    InitBarriers(*barriers);
   }
   __syncthreads();
   if (threadIdx.x < kLoadThreads) {
     cutlass::arch::warpgroup_reg_dealloc<56>();
-    Loader<kDim>(problem, schedule, maps, shared).Load();
+    Loader<kDim, kStages, kValueStages<kDim>>(problem, schedule, maps, shared).Load();
   } else {
     cutlass::arch::warpgroup_reg_alloc<224>();
     Multiplier<T, kDim>(problem, shared).Multiply(schedule);

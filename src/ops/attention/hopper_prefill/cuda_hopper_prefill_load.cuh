@@ -37,7 +37,7 @@ static_assert(kRunRows == kWarpRows);
 
 // With one stage of queries, a tile's last values come before the queries of the next, which wait
 // for the last scores.
-template <int kDim, int kQueryStages = kStages>
+template <int kDim, int kQueryStages, int kValueRing>
 class Loader {
  public:
   __device__ Loader(const Problem& problem, const HopperPrefillSchedule& schedule,
@@ -150,19 +150,22 @@ class Loader {
     return tile;
   }
 
+  // By the copy engine. Rows of the box that the turn does not have are those of others or zeros;
+  // nobody writes their outputs.
   __device__ void LoadQuery(const Turn& turn, uint32_t i) {
-    const auto row = static_cast<int>(threadIdx.x);
-    const int64_t offset = (int64_t{turn.first_row} + row) * problem_.query.row_stride +
-                           turn.head * problem_.query.head_stride;
     const uint32_t stage = i % kQueryStages;
     AwaitEmpty(b_.query_empty + stage, i, kQueryStages);
     if (threadIdx.x == 0) {
+      auto* const full = const_cast<uint64_t*>(b_.query_full + stage);
+      uint8_t* const to = shared_.query + stage * kTileBytes<kDim>;
       shared_.turns[stage] = turn;
+      cutlass::arch::ClusterTransactionBarrier::arrive_and_expect_tx(full, kTileBytes<kDim>);
+#pragma unroll
+      for (int part = 0; part < kDim / 64; ++part) {
+        cute::SM90_TMA_LOAD_3D::copy(&maps_.query, full, kNotAgain, to + part * kPartBytes,
+                                     part * 64, turn.first_row, turn.head);
+      }
     }
-    copies_.Copy(SharedAddress(shared_.query + stage * kTileBytes<kDim>),
-                 RowCopies<kDim>::From(problem_.query.data),
-                 ShareOut(row < turn.rows ? Pieces(offset) : kNoRow));
-    Commit(b_.query_full + stage);
   }
 
   __device__ void LoadKeys(const KvTile& tile, uint32_t count) {
@@ -172,8 +175,8 @@ class Loader {
   }
 
   __device__ void LoadValues(const KvTile& tile, uint32_t count) {
-    const uint32_t stage = count % kStages;
-    AwaitEmpty(b_.value_empty + stage, count);
+    const uint32_t stage = count % kValueRing;
+    AwaitEmpty(b_.value_empty + stage, count, kValueRing);
     LoadTile(tile, shared_.value + stage * kTileBytes<kDim>, values_, maps_.value,
              b_.value_full + stage);
   }
@@ -251,7 +254,7 @@ class Loader {
   __device__ void Tell() {
     if (full_ != nullptr) {
       WaitForCopies<kPending>();
-      asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+      FenceForEngines();
       __syncwarp();
       if (threadIdx.x % 32 == 0) {
         Barrier::arrive(full_);
@@ -260,6 +263,7 @@ class Loader {
     }
   }
 
+  static constexpr auto kNotAgain = static_cast<uint64_t>(cute::TMA::CacheHintSm90::EVICT_FIRST);
   static constexpr auto kKeepInCache = static_cast<uint64_t>(cute::TMA::CacheHintSm90::EVICT_LAST);
 
   const Problem& problem_;

@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "ops/attention/hopper_prefill/hopper_prefill_plan.h"
 #include "platform/cuda/cuda_tensor_map.h"
 
 namespace quire::ops::attention::cuda {
@@ -9,6 +10,12 @@ namespace quire::ops::attention::cuda {
 namespace {
 
 constexpr int kBoxElements = 64;  // of 2 bytes, as all that is mapped here
+
+std::array<MapAxis, 3> QueryAxes(const Problem& problem) {
+  return {{{.size = problem.key_dim, .box = kBoxElements},
+           {problem.num_rows, problem.query.row_stride * 2, kHopperTileRows},
+           {problem.q_heads, problem.query.head_stride * 2}}};
+}
 
 std::array<MapAxis, 4> PageAxes(const Problem& problem) {
   const PageStrides& strides = problem.key.strides;
@@ -42,14 +49,15 @@ KvBoxes BoxesOf(const Problem& problem) {
 }  // namespace
 
 Status MakeMaps(const Problem& problem, KvMaps& maps) {
+  const CUtensorMapDataType type = problem.kv_dtype == DType::kF16
+                                       ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
+                                       : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+  QUIRE_ASSIGN_OR_RETURN(maps.query, MapOf(problem.query.data, type, QueryAxes(problem)));
   const KvBoxes boxes = BoxesOf(problem);
   if (boxes == KvBoxes::kNone) {
     return OkStatus();
   }
   const auto axes = boxes == KvBoxes::kPages ? PageAxes(problem) : RunAxes(problem);
-  const CUtensorMapDataType type = problem.kv_dtype == DType::kF16
-                                       ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
-                                       : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
   QUIRE_ASSIGN_OR_RETURN(maps.key, MapOf(problem.key.data, type, axes));
   QUIRE_ASSIGN_OR_RETURN(maps.value, MapOf(problem.value.data, type, axes));
   maps.boxes = boxes;

@@ -22,6 +22,7 @@ inline constexpr int kRunRows = 32;
 struct KvMaps {
   CUtensorMap key = {};
   CUtensorMap value = {};
+  CUtensorMap query = {};  // kHopperTileRows rows of a head; the element, the row and the head
   KvBoxes boxes = KvBoxes::kNone;
 };
 

@@ -106,6 +106,7 @@ class Multiplier {
   // Of the next weights, which are made while the product with values is under way.
   static constexpr int kPairsBeforeRelease = kDim == 64 ? 8 : 16;
   using Scores = typename Products<T, kDim>::Scores;
+  static constexpr uint32_t kValueRing = kValueStages<kDim>;
   static constexpr uint32_t kTile = kTileBytes<kDim> / 16;  // in a descriptor
 
   __device__ __forceinline__ void MultiplyAll(int turns) {
@@ -160,20 +161,25 @@ class Multiplier {
     fi::warpgroup_fence_frag<kDim / 2>(out_);
     AskForScores<Scores, kDim>(query_ + i % kStages * kTile, key_ + next % kStages * kTile,
                                scores_);
-    WaitForTile(b_.value_full, count_);
-    AskForOut<T, kDim>(weights_, value_ + count_ % kStages * kTile, out_, out_scale_);
+    WaitForValues();
+    AskForOut<T, kDim>(weights_, value_ + count_ % kValueRing * kTile, out_, out_scale_);
     PassTurn(group_);
     fi::warpgroup_wait<1>();
     TakeScores(next, j, [this] { ReleaseValues(); });
+  }
+
+  // For the weights at hand.
+  __device__ __forceinline__ void WaitForValues() {
+    Barrier::wait(b_.value_full + count_ % kValueRing, count_ / kValueRing % 2);
   }
 
   // Once the product with them is there, mostly long before all weights: so the next ones are on
   // their way early. That these are there is known, but the loop that asks keeps the compiler from
   // moving the wait for the product to before the exponentials.
   __device__ __forceinline__ void ReleaseValues() {
-    WaitForTile(b_.value_full, count_);
+    WaitForValues();
     fi::warpgroup_wait<0>();
-    Release(b_.value_empty + count_ % kStages);
+    Release(b_.value_empty + count_ % kValueRing);
   }
 
   template <typename Between>
@@ -214,15 +220,16 @@ class Multiplier {
       const int stage = (i - 1) % kStages;
       cutlass::arch::NamedBarrier::sync(128, 3 + group_);
       StoreOut(last, shared_.query + stage * kTileBytes<kDim>);
+      FenceForEngines();
       __syncwarp();
       Release(b_.query_empty + stage);
     }
   }
 
   __device__ __forceinline__ void TakeLastOut(const Turn& last, int i) {
-    WaitForTile(b_.value_full, count_);
+    WaitForValues();
     fi::warpgroup_fence_frag<kDim / 2>(out_);
-    AskForOut<T, kDim>(weights_, value_ + count_ % kStages * kTile, out_, out_scale_);
+    AskForOut<T, kDim>(weights_, value_ + count_ % kValueRing * kTile, out_, out_scale_);
     ++count_;
     TakeOut(true, last, i);
   }

@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   __syncthreads();
   if (threadIdx.x < kLoadThreads) {
     cutlass::arch::warpgroup_reg_dealloc<40>();
-    Loader<kDim, kQueryStages>(problem, schedule, maps, shared).Load();
+    Loader<kDim, kQueryStages, kStages>(problem, schedule, maps, shared).Load();
   } else {
     cutlass::arch::warpgroup_reg_alloc<232>();
     LocalMemory<kDim> rows;
