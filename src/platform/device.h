@@ -138,8 +138,8 @@ class Device {
   virtual Result<size_t> AvailableMemory() const = 0;
   virtual Result<std::unique_ptr<Stream>> CreateStream() = 0;
 
-  // How often anyone has asked to wait for work of this device: by an event, by
-  // Stream::Synchronize(), by a copy that cannot return before the stream has come to it.
+  // How often anyone has waited for work of this device: in Stream::Synchronize(), in a copy from
+  // or to memory that is not pinned, for an event (that an accelerator has not come past yet).
   uint64_t waits() const { return waits_.load(std::memory_order_relaxed); }
   // For a platform's streams and events.
   void CountWait() { waits_.fetch_add(1, std::memory_order_relaxed); }

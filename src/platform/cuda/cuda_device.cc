@@ -15,6 +15,11 @@ class CudaEvent final : public Event {
   ~CudaEvent() override { cudaEventDestroy(handle_); }
 
   Status Wait() override {
+    const cudaError_t state = cudaEventQuery(handle_);
+    if (state != cudaErrorNotReady) {
+      return CudaStatus(state, "cudaEventQuery");
+    }
+    cudaGetLastError();  // it would be reported again by the next launch
     device_.CountWait();
     return CudaStatus(cudaEventSynchronize(handle_), "cudaEventSynchronize");
   }

@@ -159,9 +159,22 @@ TEST_F(GraphTest, CountsWhatWaits) {
   const auto event = stream_->Record();
   ASSERT_TRUE(event.ok());
   EXPECT_EQ(device_->waits(), 0U);
-  EXPECT_TRUE((*event)->Wait().ok());
   EXPECT_TRUE(stream_->Synchronize().ok());
+  EXPECT_EQ(device_->waits(), 1U);
+  EXPECT_TRUE((*event)->Wait().ok());
+  EXPECT_EQ(device_->waits(), 1U);  // the stream has come past it
+
+  const size_t long_copy = size_t{256} << 20;
+  const Buffer long_from = *device_->AllocatePinned(long_copy);
+  const Buffer long_to = *device_->Allocate(long_copy);
+  ASSERT_TRUE(
+      stream_->Copy(long_to.data(), long_to.place(), long_from.data(), Place::Host(), long_copy)
+          .ok());
+  const auto later = stream_->Record();
+  ASSERT_TRUE(later.ok());
+  EXPECT_TRUE((*later)->Wait().ok());
   EXPECT_EQ(device_->waits(), 2U);
+
   int unpinned = 0;
   ASSERT_TRUE(
       stream_->Copy(&unpinned, Place::Host(), there_.data(), there_.place(), sizeof(int)).ok());

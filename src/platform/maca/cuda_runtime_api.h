@@ -24,11 +24,13 @@
 #define cudaErrorMemoryAllocation mcErrorMemoryAllocation
 #define cudaErrorMisalignedAddress mcErrorMisalignedAddress
 #define cudaErrorNoDevice mcErrorNoDevice
+#define cudaErrorNotReady mcErrorNotReady
 #define cudaErrorNvlinkUncorrectable mcErrorNvlinkUncorrectable
 #define cudaError_t mcError_t
 #define cudaEventCreateWithFlags mcEventCreateWithFlags
 #define cudaEventDestroy mcEventDestroy
 #define cudaEventDisableTiming mcEventDisableTiming
+#define cudaEventQuery mcEventQuery
 #define cudaEventRecord mcEventRecord
 #define cudaEventSynchronize mcEventSynchronize
 #define cudaEvent_t mcEvent_t

@@ -24,11 +24,13 @@
 #define cudaErrorMemoryAllocation musaErrorMemoryAllocation
 #define cudaErrorMisalignedAddress musaErrorMisalignedAddress
 #define cudaErrorNoDevice musaErrorNoDevice
+#define cudaErrorNotReady musaErrorNotReady
 #define cudaErrorNvlinkUncorrectable musaErrorNvlinkUncorrectable
 #define cudaError_t musaError_t
 #define cudaEventCreateWithFlags musaEventCreateWithFlags
 #define cudaEventDestroy musaEventDestroy
 #define cudaEventDisableTiming musaEventDisableTiming
+#define cudaEventQuery musaEventQuery
 #define cudaEventRecord musaEventRecord
 #define cudaEventSynchronize musaEventSynchronize
 #define cudaEvent_t musaEvent_t

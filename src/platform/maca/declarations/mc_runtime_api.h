@@ -20,6 +20,7 @@ enum mcError_t : int {
   mcErrorMemoryAllocation,
   mcErrorMisalignedAddress,
   mcErrorNoDevice,
+  mcErrorNotReady,
   mcErrorNvlinkUncorrectable,
 };
 enum mcMemcpyKind : int {
@@ -78,6 +79,7 @@ mcError_t mcStreamEndCapture(mcStream_t stream, mcGraph_t* graph);
 mcError_t mcEventCreateWithFlags(mcEvent_t* event, unsigned flags);
 mcError_t mcEventDestroy(mcEvent_t event);
 mcError_t mcEventRecord(mcEvent_t event, mcStream_t stream);
+mcError_t mcEventQuery(mcEvent_t event);
 mcError_t mcEventSynchronize(mcEvent_t event);
 mcError_t mcGraphInstantiate(mcGraphExec_t* executable, mcGraph_t graph, mcGraphNode_t* failed,
                              char* log, size_t log_bytes);

@@ -20,6 +20,7 @@ enum musaError_t : int {
   musaErrorMemoryAllocation,
   musaErrorMisalignedAddress,
   musaErrorNoDevice,
+  musaErrorNotReady,
   musaErrorNvlinkUncorrectable,
 };
 enum musaMemcpyKind : int {
@@ -78,6 +79,7 @@ musaError_t musaStreamEndCapture(musaStream_t stream, musaGraph_t* graph);
 musaError_t musaEventCreateWithFlags(musaEvent_t* event, unsigned flags);
 musaError_t musaEventDestroy(musaEvent_t event);
 musaError_t musaEventRecord(musaEvent_t event, musaStream_t stream);
+musaError_t musaEventQuery(musaEvent_t event);
 musaError_t musaEventSynchronize(musaEvent_t event);
 musaError_t musaGraphInstantiate(musaGraphExec_t* executable, musaGraph_t graph,
                                  musaGraphNode_t* failed, char* log, size_t log_bytes);
