@@ -16,8 +16,10 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "ops/implementation.h"
@@ -223,20 +225,39 @@ struct UseCopies {
   }
 };
 
-// Runs the operator of `args`, whose arrays are in host memory, on the context's device, and
-// returns when the arrays hold the results. Errors: those of Run(), of the device, and internal if
-// anything beside the arrays was written there.
-template <typename Args>
-Status RunOnDevice(const OpContext& context, Args args) {
-  if (context.stream.device().place().IsHost()) {
-    return Run(context, args);
-  }
-  DeviceArrays arrays(context.stream);
+// Calls call(copies) where `copies` are `args` with copies of their arrays, which are in host
+// memory, on the stream's device; returns when the arrays hold what the copies then do. Errors:
+// those of `call`, of the device, and internal if anything beside the arrays was written there.
+template <typename Args, typename Call>
+Status OnCopies(Stream& stream, Args args, const Call& call) {
+  DeviceArrays arrays(stream);
   VisitArrays(args, AddArrays{arrays});
   QUIRE_RETURN_IF_ERROR(arrays.CopyIn());
   VisitArrays(args, UseCopies{arrays});
-  QUIRE_RETURN_IF_ERROR(Run(context, args));
+  QUIRE_RETURN_IF_ERROR(call(std::as_const(args)));
   return arrays.CopyBack();
+}
+
+// Runs the operator of `args`, whose arrays are in host memory, on the context's device, and
+// returns when the arrays hold the results. Errors: those of Run() and of OnCopies().
+template <typename Args>
+Status RunOnDevice(const OpContext& context, const Args& args) {
+  if (context.stream.device().place().IsHost()) {
+    return Run(context, args);
+  }
+  return OnCopies(context.stream, args, [&](const Args& copies) { return Run(context, copies); });
+}
+
+// The same, but the call is recorded as a graph and then replayed. Errors also: those of
+// Stream::Capture().
+template <typename Args>
+Status RunRecordedOnDevice(const OpContext& context, const Args& args) {
+  return OnCopies(context.stream, args, [&](const Args& copies) -> Status {
+    QUIRE_ASSIGN_OR_RETURN(const std::unique_ptr<Graph> graph,
+                           context.stream.Capture([&] { return Run(context, copies); }));
+    QUIRE_RETURN_IF_ERROR(graph->Replay(context.stream));
+    return context.stream.Synchronize();
+  });
 }
 
 }  // namespace quire::ops

@@ -45,6 +45,19 @@ TEST_P(ReshapeAndCacheConformance, WritesTheBytesOfTheReference) {
   EXPECT_EQ(problem.Damage(), "");
 }
 
+TEST_P(ReshapeAndCacheConformance, ARecordedCallWritesThemToo) {
+  Problem problem(case_, seed_);
+  if (GetParam().platform == PlatformKind::kCpu || !Accepts(ImplementationsOf, problem.args())) {
+    GTEST_SKIP();
+  }
+  ASSERT_TRUE(reshape_and_cache::Run(Reference(), problem.args()).ok());
+  const auto expected = problem.CacheBytes();
+  problem.ClearCache();
+  const Status status = RunRecordedOnDevice(Context(), problem.args());
+  ASSERT_TRUE(status.ok()) << status.message();
+  EXPECT_TRUE(problem.CacheBytes() == expected);
+}
+
 // Token 1 goes to slot 6 = page 1, offset 2 of pages of 4; token 0 is skipped.
 TEST(ReshapeAndCache, LaysHeadsOutWithinThePage) {
   CpuFixture cpu(1);
