@@ -11,8 +11,10 @@ namespace quire {
 
 namespace {
 
+using Encode = decltype(&cuTensorMapEncodeTiled);
+
 // From the driver that runs, so that programs start without one.
-Result<decltype(&cuTensorMapEncodeTiled)> FindEncode() {
+Result<Encode> FindEncode() {
   void* function = nullptr;
   cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
   QUIRE_RETURN_IF_ERROR(
@@ -22,7 +24,7 @@ Result<decltype(&cuTensorMapEncodeTiled)> FindEncode() {
   if (found != cudaDriverEntryPointSuccess) {
     return Unsupported("the driver has no cuTensorMapEncodeTiled; use a newer one");
   }
-  return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(function);
+  return reinterpret_cast<Encode>(function);
 }
 
 }  // namespace
@@ -31,7 +33,8 @@ Result<CUtensorMap> MapOf(const void* data, CUtensorMapDataType type,
                           std::span<const MapAxis> axes) {
   constexpr size_t kMaxAxes = 5;
   QUIRE_CHECK(axes.size() >= 2 && axes.size() <= kMaxAxes);
-  QUIRE_ASSIGN_OR_RETURN(const auto encode, FindEncode());
+  static const Result<Encode> encode = FindEncode();  // once: each layer's launches make maps
+  QUIRE_RETURN_IF_ERROR(encode.status());
   std::array<cuuint64_t, kMaxAxes> sizes;
   std::array<cuuint64_t, kMaxAxes> strides;  // of all axes but the first
   std::array<cuuint32_t, kMaxAxes> box;
@@ -44,10 +47,10 @@ Result<CUtensorMap> MapOf(const void* data, CUtensorMapDataType type,
   }
   CUtensorMap map;
   const CUresult result =
-      encode(&map, type, static_cast<cuuint32_t>(axes.size()), const_cast<void*>(data),
-             sizes.data(), strides.data(), box.data(), steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
-             CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-             CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+      (*encode)(&map, type, static_cast<cuuint32_t>(axes.size()), const_cast<void*>(data),
+                sizes.data(), strides.data(), box.data(), steps.data(),
+                CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS) {
     return InternalError("cuTensorMapEncodeTiled failed with error ", static_cast<int>(result));
   }
