@@ -73,13 +73,17 @@ EngineOptions OptionsOf(const ExactnessPlan& plan, const std::string& model_path
   return options;
 }
 
-// Once the pages on their way from a tier, for a request that was cancelled, have arrived.
+// Once the pages on their way from a tier, for a request that was cancelled, and those that were
+// evicted while a tier still reads them have arrived.
 EngineStats StatsAtRest(Engine& engine, std::vector<EngineEvent>& events) {
-  for (int tries = 0; tries < 1000 && engine.stats().pages_owned > 0; ++tries) {
+  EngineStats stats = engine.stats();
+  const auto rests = [&] { return stats.pages_free + stats.pages_cached == stats.pages_total; };
+  for (int tries = 0; tries < 1000 && !rests(); ++tries) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
     engine.Step(events);
+    stats = engine.stats();
   }
-  return engine.stats();
+  return stats;
 }
 
 // Bytes of a pool of `tokens` tokens of the model.
